@@ -25,11 +25,11 @@ static inline size_t buffer_length(const struct buffer *buffer)
 
 static inline uint8_t *buffer_data(const struct buffer *buffer)
 {
-    return buffer->bytes + buffer->start;
+    return buffer->bytes ? buffer->bytes + buffer->start : NULL;
 }
 
 // Makes room for n more bytes and returns where they go, or NULL: past the limit, or no memory. The bytes count only
-// after buffer_commit().
+// after buffer_commit(). May move the bytes held already.
 uint8_t *buffer_reserve(struct buffer *buffer, size_t n);
 void buffer_commit(struct buffer *buffer, size_t n);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Intrusive hash table keyed by uint64_t. The table owns its bucket array, never the nodes. It grows with its count and
-// never shrinks below its first size. Not thread-safe: one owner thread.
+// never shrinks. Not thread-safe: one owner thread.
 //
-// Keys may be chosen by a peer, so buckets are picked by a mix seeded per process (table_seed()).
+// Keys may be chosen by a peer, so buckets are picked by a hash whose seed is drawn when the process starts.
 #ifndef BERTH_BASE_TABLE_H
 #define BERTH_BASE_TABLE_H
 
@@ -20,6 +20,10 @@ struct table {
     size_t count;
 };
 
+// Replaces the process's random seed, so that walks come in the same order in every run of a simulation. Only while no
+// table holds a node.
+void table_seed(uint64_t seed);
+
 // An all-zero struct table is an empty table.
 void table_free(struct table *table); // frees the buckets; nodes stay the caller's
 
@@ -33,7 +37,8 @@ int table_put(struct table *table, struct table_node *node, uint64_t key);
 void table_remove(struct table *table, struct table_node *node);
 
 // The first node of an unordered walk, and the one after `node`; NULL at the end. The node returned may be removed
-// before asking for the next only when its successor was fetched first.
+// before asking for the next only when its successor was fetched first. An insert ends the walk: after it, nodes may come
+// twice or not at all.
 struct table_node *table_first(const struct table *table);
 struct table_node *table_next(const struct table *table, const struct table_node *node);
 
