@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""P8, mounts outlive servers: calls wait while the server is away and then complete; waiting calls can be killed, and
+unmounting always works."""
+import fcntl
+import multiprocessing
+import os
+import signal
+import subprocess
+import unittest
+
+import harness
+from mountcase import TwoMounts, read_file, write_file
+
+
+def in_child(function, *arguments):
+    child = multiprocessing.Process(target=function, args=arguments, daemon=True)
+    child.start()
+    return child
+
+
+class Restart(TwoMounts):
+    def tearDown(self):
+        if not self.server.running():
+            self.server.restart()
+
+    def away(self, function):
+        """Runs function in a child while the server is away, then brings the server back; returns the exit code."""
+        self.server.stop()
+        child = in_child(function)
+        child.join(0.5)
+        self.assertTrue(child.is_alive(), "the call did not wait for the server")
+        self.server.restart()
+        child.join(20)
+        return child.exitcode
+
+    def test_calls_wait_and_complete(self):
+        write_file(self.a + "/f", b"before")
+        self.assertEqual(self.away(lambda: os._exit(read_file(self.a + "/f") != b"before")), 0)
+        self.assertEqual(self.away(lambda: write_file(self.a + "/g", b"after")), 0)
+        self.assertEqual(read_file(self.b + "/g"), b"after")
+
+    def test_open_files_go_on(self):
+        with open(self.a + "/f", "w+b", buffering=0) as held:
+            held.write(b"one ")
+            self.server.restart()
+            held.write(b"two ")
+            self.server.kill9()
+            self.server.restart()
+            held.write(b"three")
+            self.assertEqual(os.pread(held.fileno(), 100, 0), b"one two three")
+        self.assertEqual(read_file(self.b + "/f"), b"one two three")
+
+    def test_unlinked_open_file_goes_on(self):
+        with open(self.a + "/f", "w+b", buffering=0) as held:
+            held.write(b"x" * 50_000)
+            os.unlink(self.b + "/f")
+            self.server.kill9()
+            self.server.restart()
+            self.assertEqual(os.pread(held.fileno(), 60_000, 0), b"x" * 50_000)
+            held.write(b"y")
+            self.assertEqual(os.fstat(held.fileno()).st_size, 50_001)
+
+    def test_held_lock_stays_held(self):
+        write_file(self.a + "/f", b"")
+        with open(self.a + "/f", "r+b") as held, open(self.b + "/f", "r+b") as other:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            fcntl.lockf(held, fcntl.LOCK_EX, 10, 5)
+            self.server.kill9()
+            self.server.restart()
+            os.stat(self.a + "/f")  # answered only after this client has claimed what it held
+            with self.assertRaises(BlockingIOError):
+                fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            with self.assertRaises(BlockingIOError):
+                fcntl.lockf(other, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, 9)
+            fcntl.flock(held, fcntl.LOCK_UN)
+            fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def test_waiting_lock_is_granted_after_restart(self):
+        write_file(self.a + "/f", b"")
+        with open(self.a + "/f", "r+b") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+
+            def wait():
+                with open(self.b + "/f", "r+b") as other:
+                    fcntl.flock(other, fcntl.LOCK_EX)
+            child = in_child(wait)
+            child.join(0.3)
+            self.server.kill9()
+            self.server.restart()
+            os.stat(self.a + "/f")
+            child.join(0.3)
+            self.assertTrue(child.is_alive(), "the lock was granted twice")
+            fcntl.flock(held, fcntl.LOCK_UN)
+            child.join(10)
+            self.assertEqual(child.exitcode, 0)
+
+    def test_listing_goes_on(self):
+        names = {"n%d" % i for i in range(3000)}
+        for name in names:
+            write_file(os.path.join(self.a, name), b"")
+        seen = []
+        with os.scandir(self.b) as entries:
+            for i, entry in enumerate(entries):
+                seen.append(entry.name)
+                if i == 10:
+                    self.server.kill9()
+                    self.server.restart()
+        self.assertEqual(len(seen), len(set(seen)))
+        self.assertEqual(set(seen), names)
+
+    def test_waiting_call_can_be_killed(self):
+        write_file(self.a + "/f", b"x")
+        self.server.stop()
+        child = in_child(lambda: read_file(self.a + "/f"))
+        child.join(0.3)
+        self.assertTrue(child.is_alive())
+        child.kill()
+        child.join(5)
+        self.assertEqual(child.exitcode, -signal.SIGKILL)
+
+    def test_interrupted_non_repeatable_call_is_never_half_done(self):
+        self.server.stop()
+        child = in_child(lambda: os.mkdir(self.a + "/d"))
+        child.join(0.3)
+        child.kill()
+        child.join(5)
+        self.assertEqual(child.exitcode, -signal.SIGKILL)
+        self.server.restart()
+        self.assertEqual(os.listdir(self.b), os.listdir(self.a))
+
+    def test_unmount_works_while_the_server_is_away(self):
+        mount = harness.Mount(self.server, self.ap)
+        self.server.stop()
+        result = subprocess.run([harness.program("berth"), "umount", mount.path], timeout=10, capture_output=True, text=True)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertFalse(harness.is_mounted(mount.path))
+
+    def test_forced_unmount_frees_waiting_calls(self):
+        mount = harness.Mount(self.server, self.ap)
+        write_file(mount.path + "/forced", b"x")
+        self.server.stop()
+        child = in_child(lambda: read_file(mount.path + "/forced"))
+        child.join(0.3)
+        self.assertTrue(child.is_alive())
+        result = subprocess.run([harness.program("berth"), "umount", "-f", mount.path], timeout=10, capture_output=True, text=True)
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        child.join(5)
+        self.assertFalse(child.is_alive())
+        self.assertFalse(harness.is_mounted(mount.path))
+
+    def test_soft_mount_times_out(self):
+        mount = self.mount(self.ap, options="soft,timeo=1")
+        self.server.stop()
+        with self.assertRaises(TimeoutError):
+            os.listdir(mount.path)
+        self.server.restart()
+        harness.wait_for(lambda: self.answers(mount.path), 10)
+
+    def answers(self, path):
+        try:
+            os.listdir(path)
+            return True
+        except TimeoutError:
+            return False
+
+    def test_signals_leave_no_dead_mount(self):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            mount = harness.Mount(self.server, self.ap)
+            os.kill(mount.pid, number)
+            harness.wait_for(lambda: not harness.is_mounted(mount.path), 5)
+            self.assertEqual(os.listdir(mount.path), [])
+
+
+if __name__ == "__main__":
+    unittest.main()
