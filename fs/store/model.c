@@ -1,0 +1,708 @@
+// SPDX-License-Identifier: Apache-2.0
+// The in-memory model of a store. Everything hangs off one node per inode number, in an array sorted by
+// number; a node holds the inode if there is one, the entries below it sorted by cookie, and its data as
+// pages sorted by index.
+//
+// Invariant: bytes at or past the size are absent or zero. Every change first pushes what it replaces onto
+// one undo log; rolling back plays the log backwards, to its start or to the savepoint. Overwrites are undone
+// too (the contract allows either). Owner thread only.
+#include "fs/base/check.h"
+#include "fs/store/store_impl.h"
+#include "fs/store/store_model.h"
+#include <errno.h>
+#include <string.h>
+
+#define PAGE_SIZE        4096u
+#define FIRST_INO        (FS_ROOT_INO + 1)
+#define FIRST_COOKIE     16u
+#define MODEL_SPACE_SIZE (UINT64_C(1) << 40) // what a model claims to have room for
+
+struct model_entry {
+    char *name; // owned
+    size_t name_length;
+    struct store_dentry dentry;
+};
+
+struct model_page {
+    uint64_t index;
+    uint8_t *bytes; // owned, PAGE_SIZE
+};
+
+struct model_node {
+    fs_ino ino;
+    bool has_inode;
+    struct store_inode inode;
+    struct model_entry *entries; // ascending by cookie
+    size_t n_entries, entries_capacity;
+    struct model_page *pages; // ascending by index
+    size_t n_pages, pages_capacity;
+};
+
+enum undo_kind { UNDO_INODE, UNDO_ENTRY, UNDO_PAGE };
+
+// What stood there before: `was_there` false says nothing did.
+struct undo {
+    enum undo_kind kind;
+    struct model_node *node;
+    bool was_there;
+    struct store_inode inode;
+    struct model_entry entry; // the name is set, and owned, in either case
+    struct model_page page;   // bytes are owned, NULL when nothing was there
+};
+
+struct model {
+    struct store store; // first
+    struct model_node **nodes;
+    size_t n_nodes, nodes_capacity;
+    struct undo *undo;
+    size_t n_undo, undo_capacity;
+    size_t savepoint; // length of the undo log when it was set
+    fs_ino next_ino;
+    uint64_t next_cookie;
+};
+
+static struct model *model_of(struct store *store)
+{
+    return (struct model *)store;
+}
+
+// Makes room for one more element than count. Capacity never shrinks.
+static int array_room(void *pointer_to_array, size_t *capacity, size_t count, size_t element_size)
+{
+    if (count < *capacity)
+        return 0;
+    size_t larger_capacity = MAX(*capacity * 2, (size_t)8);
+    void *larger = realloc(*(void **)pointer_to_array, larger_capacity * element_size);
+    if (!larger)
+        return -ENOMEM;
+    *(void **)pointer_to_array = larger;
+    *capacity = larger_capacity;
+    return 0;
+}
+
+// --- nodes ---
+
+// The position of ino, or where it would be.
+static size_t node_position(const struct model *model, fs_ino ino)
+{
+    size_t low = 0, high = model->n_nodes;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (model->nodes[middle]->ino < ino)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static struct model_node *node_get(const struct model *model, fs_ino ino)
+{
+    size_t at = node_position(model, ino);
+    return at < model->n_nodes && model->nodes[at]->ino == ino ? model->nodes[at] : NULL;
+}
+
+static struct model_node *node_make(struct model *model, fs_ino ino)
+{
+    size_t at = node_position(model, ino);
+    if (at < model->n_nodes && model->nodes[at]->ino == ino)
+        return model->nodes[at];
+    if (array_room(&model->nodes, &model->nodes_capacity, model->n_nodes, sizeof(*model->nodes)) < 0)
+        return NULL;
+    struct model_node *node = calloc(1, sizeof(*node));
+    if (!node)
+        return NULL;
+    node->ino = ino;
+    memmove(model->nodes + at + 1, model->nodes + at, (model->n_nodes - at) * sizeof(*model->nodes));
+    model->nodes[at] = node;
+    model->n_nodes++;
+    return node;
+}
+
+static void node_free(struct model_node *node)
+{
+    for (size_t i = 0; i < node->n_entries; i++)
+        free(node->entries[i].name);
+    for (size_t i = 0; i < node->n_pages; i++)
+        free(node->pages[i].bytes);
+    free(node->entries);
+    free(node->pages);
+    free(node);
+}
+
+// --- entries of a node ---
+
+static struct model_entry *entry_find(const struct model_node *node, struct fs_name name)
+{
+    for (size_t i = 0; i < node->n_entries; i++) {
+        struct model_entry *entry = &node->entries[i];
+        if (entry->name_length == name.length && memcmp(entry->name, name.bytes, name.length) == 0)
+            return entry;
+    }
+    return NULL;
+}
+
+// Takes the name over. Needs room in the array.
+static void entry_insert(struct model_node *node, struct model_entry entry)
+{
+    size_t at = node->n_entries;
+    while (at > 0 && node->entries[at - 1].dentry.cookie > entry.dentry.cookie)
+        at--;
+    memmove(node->entries + at + 1, node->entries + at, (node->n_entries - at) * sizeof(entry));
+    node->entries[at] = entry;
+    node->n_entries++;
+}
+
+static void entry_delete(struct model_node *node, struct model_entry *entry)
+{
+    free(entry->name);
+    size_t at = (size_t)(entry - node->entries);
+    node->n_entries--;
+    memmove(entry, entry + 1, (node->n_entries - at) * sizeof(*entry));
+}
+
+// --- pages of a node ---
+
+static size_t page_position(const struct model_node *node, uint64_t index)
+{
+    size_t low = 0, high = node->n_pages;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (node->pages[middle].index < index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static struct model_page *page_find(const struct model_node *node, uint64_t index)
+{
+    size_t at = page_position(node, index);
+    return at < node->n_pages && node->pages[at].index == index ? &node->pages[at] : NULL;
+}
+
+// Takes the bytes over. Needs room in the array.
+static void page_insert(struct model_node *node, struct model_page page)
+{
+    size_t at = page_position(node, page.index);
+    memmove(node->pages + at + 1, node->pages + at, (node->n_pages - at) * sizeof(page));
+    node->pages[at] = page;
+    node->n_pages++;
+}
+
+static void page_delete(struct model_node *node, struct model_page *page)
+{
+    free(page->bytes);
+    size_t at = (size_t)(page - node->pages);
+    node->n_pages--;
+    memmove(page, page + 1, (node->n_pages - at) * sizeof(*page));
+}
+
+// --- undo log ---
+
+static void undo_free(struct undo *undo)
+{
+    free(undo->entry.name);
+    free(undo->page.bytes);
+}
+
+static struct undo *undo_push(struct model *model, enum undo_kind kind, struct model_node *node)
+{
+    if (array_room(&model->undo, &model->undo_capacity, model->n_undo, sizeof(*model->undo)) < 0)
+        return NULL;
+    struct undo *undo = &model->undo[model->n_undo++];
+    *undo = (struct undo){.kind = kind, .node = node};
+    return undo;
+}
+
+static int undo_push_inode(struct model *model, struct model_node *node)
+{
+    struct undo *undo = undo_push(model, UNDO_INODE, node);
+    if (!undo)
+        return -ENOMEM;
+    undo->was_there = node->has_inode;
+    undo->inode = node->inode;
+    return 0;
+}
+
+static int undo_push_entry(struct model *model, struct model_node *node, struct fs_name name)
+{
+    char *copy = malloc(name.length);
+    struct undo *undo = copy ? undo_push(model, UNDO_ENTRY, node) : NULL;
+    if (!undo) {
+        free(copy);
+        return -ENOMEM;
+    }
+    memcpy(copy, name.bytes, name.length);
+    const struct model_entry *old = entry_find(node, name);
+    undo->was_there = old != NULL;
+    undo->entry = (struct model_entry){.name = copy, .name_length = name.length};
+    if (old)
+        undo->entry.dentry = old->dentry;
+    return 0;
+}
+
+static int undo_push_page(struct model *model, struct model_node *node, uint64_t index)
+{
+    const struct model_page *old = page_find(node, index);
+    uint8_t *copy = old ? malloc(PAGE_SIZE) : NULL;
+    struct undo *undo = old && !copy ? NULL : undo_push(model, UNDO_PAGE, node);
+    if (!undo) {
+        free(copy);
+        return -ENOMEM;
+    }
+    if (old)
+        memcpy(copy, old->bytes, PAGE_SIZE);
+    undo->was_there = old != NULL;
+    undo->page = (struct model_page){.index = index, .bytes = copy};
+    return 0;
+}
+
+// Arrays never shrink, so what is put back always has room.
+static void undo_entry(struct undo *undo)
+{
+    struct model_entry *now =
+        entry_find(undo->node, (struct fs_name){undo->entry.name, undo->entry.name_length});
+    if (now)
+        entry_delete(undo->node, now);
+    if (undo->was_there) {
+        entry_insert(undo->node, undo->entry);
+        undo->entry.name = NULL;
+    }
+}
+
+static void undo_page(struct undo *undo)
+{
+    struct model_page *now = page_find(undo->node, undo->page.index);
+    if (now)
+        page_delete(undo->node, now);
+    if (undo->was_there) {
+        page_insert(undo->node, undo->page);
+        undo->page.bytes = NULL;
+    }
+}
+
+static void undo_down_to(struct model *model, size_t length)
+{
+    while (model->n_undo > length) {
+        struct undo *undo = &model->undo[--model->n_undo];
+        switch (undo->kind) {
+        case UNDO_INODE:
+            undo->node->has_inode = undo->was_there;
+            undo->node->inode = undo->inode;
+            break;
+        case UNDO_ENTRY:
+            undo_entry(undo);
+            break;
+        case UNDO_PAGE:
+            undo_page(undo);
+            break;
+        }
+        undo_free(undo);
+    }
+}
+
+static void undo_forget(struct model *model)
+{
+    for (size_t i = 0; i < model->n_undo; i++)
+        undo_free(&model->undo[i]);
+    model->n_undo = 0;
+}
+
+// --- operations: life and transactions ---
+
+static void model_close(struct store *store)
+{
+    struct model *model = model_of(store);
+    undo_forget(model);
+    free(model->undo);
+    for (size_t i = 0; i < model->n_nodes; i++)
+        node_free(model->nodes[i]);
+    free(model->nodes);
+    free(model);
+}
+
+static int model_begin(struct store *store)
+{
+    (void)store;
+    return 0;
+}
+
+static int model_commit(struct store *store)
+{
+    undo_forget(model_of(store));
+    return 0;
+}
+
+static void model_rollback(struct store *store)
+{
+    undo_down_to(model_of(store), 0);
+}
+
+static int model_savepoint(struct store *store)
+{
+    struct model *model = model_of(store);
+    model->savepoint = model->n_undo;
+    return 0;
+}
+
+static int model_savepoint_release(struct store *store)
+{
+    (void)store;
+    return 0;
+}
+
+static void model_savepoint_rollback(struct store *store)
+{
+    struct model *model = model_of(store);
+    undo_down_to(model, model->savepoint);
+}
+
+// --- operations: inodes ---
+
+static int model_inode_get(struct store *store, fs_ino ino, struct store_inode *ret_inode)
+{
+    const struct model_node *node = node_get(model_of(store), ino);
+    if (!node || !node->has_inode)
+        return -ENOENT;
+    *ret_inode = node->inode;
+    ret_inode->attr.blocks = node->n_pages * (PAGE_SIZE / 512);
+    return 0;
+}
+
+static int model_inode_put(struct store *store, const struct store_inode *inode)
+{
+    struct model *model = model_of(store);
+    struct model_node *node = node_make(model, inode->attr.ino);
+    if (!node || undo_push_inode(model, node) < 0)
+        return -ENOMEM;
+    node->has_inode = true;
+    node->inode = *inode;
+    return 0;
+}
+
+static int drop_page(struct model *model, struct model_node *node, struct model_page *page)
+{
+    int result = undo_push_page(model, node, page->index);
+    if (result == 0)
+        page_delete(node, page);
+    return result;
+}
+
+static int model_inode_remove(struct store *store, fs_ino ino)
+{
+    struct model *model = model_of(store);
+    struct model_node *node = node_get(model, ino);
+    if (!node || !node->has_inode)
+        return -ENOENT;
+    int result = undo_push_inode(model, node);
+    while (result == 0 && node->n_pages > 0)
+        result = drop_page(model, node, &node->pages[node->n_pages - 1]);
+    if (result == 0)
+        node->has_inode = false;
+    return result;
+}
+
+static int model_reserve_inos(struct store *store, uint32_t n, fs_ino *ret_first)
+{
+    struct model *model = model_of(store);
+    *ret_first = model->next_ino;
+    model->next_ino += n;
+    return 0;
+}
+
+static int model_reserve_cookies(struct store *store, uint32_t n, uint64_t *ret_first)
+{
+    struct model *model = model_of(store);
+    *ret_first = model->next_cookie;
+    model->next_cookie += n;
+    return 0;
+}
+
+static int model_orphans(struct store *store, fs_ino after, fs_ino *ret_inos, size_t max)
+{
+    const struct model *model = model_of(store);
+    size_t n = 0;
+    for (size_t i = 0; i < model->n_nodes && n < max; i++) {
+        const struct model_node *node = model->nodes[i];
+        if (node->ino > after && node->has_inode && node->inode.attr.nlink == 0)
+            ret_inos[n++] = node->ino;
+    }
+    return (int)n;
+}
+
+// --- operations: entries ---
+
+static int model_dentry_get(struct store *store, fs_ino parent, struct fs_name name,
+                            struct store_dentry *ret_dentry)
+{
+    const struct model_node *node = node_get(model_of(store), parent);
+    const struct model_entry *entry = node ? entry_find(node, name) : NULL;
+    if (!entry)
+        return -ENOENT;
+    *ret_dentry = entry->dentry;
+    return 0;
+}
+
+static int model_dentry_put(struct store *store, fs_ino parent, struct fs_name name,
+                            const struct store_dentry *dentry)
+{
+    struct model *model = model_of(store);
+    struct model_node *node = node_make(model, parent);
+    if (!node)
+        return -ENOMEM;
+    if (entry_find(node, name))
+        return -EEXIST;
+    char *copy = malloc(name.length);
+    if (!copy ||
+        array_room(&node->entries, &node->entries_capacity, node->n_entries, sizeof(*node->entries)) < 0 ||
+        undo_push_entry(model, node, name) < 0) {
+        free(copy);
+        return -ENOMEM;
+    }
+    memcpy(copy, name.bytes, name.length);
+    entry_insert(node, (struct model_entry){.name = copy, .name_length = name.length, .dentry = *dentry});
+    return 0;
+}
+
+static int model_dentry_replace(struct store *store, fs_ino parent, struct fs_name name, fs_ino ino,
+                                uint32_t type)
+{
+    struct model *model = model_of(store);
+    struct model_node *node = node_get(model, parent);
+    struct model_entry *entry = node ? entry_find(node, name) : NULL;
+    if (!entry)
+        return -ENOENT;
+    if (undo_push_entry(model, node, name) < 0)
+        return -ENOMEM;
+    entry->dentry.ino = ino;
+    entry->dentry.type = type;
+    return 0;
+}
+
+static int model_dentry_remove(struct store *store, fs_ino parent, struct fs_name name)
+{
+    struct model *model = model_of(store);
+    struct model_node *node = node_get(model, parent);
+    struct model_entry *entry = node ? entry_find(node, name) : NULL;
+    if (!entry)
+        return -ENOENT;
+    if (undo_push_entry(model, node, name) < 0)
+        return -ENOMEM;
+    entry_delete(node, entry);
+    return 0;
+}
+
+static int model_dentry_list(struct store *store, fs_ino parent, uint64_t after, bool inodes,
+                             store_visit_dentry *visit, void *context)
+{
+    struct model *model = model_of(store);
+    const struct model_node *node = node_get(model, parent);
+    for (size_t i = 0; node && i < node->n_entries; i++) {
+        const struct model_entry *entry = &node->entries[i];
+        if (entry->dentry.cookie <= after)
+            continue;
+        struct store_inode inode;
+        bool found = inodes && model_inode_get(store, entry->dentry.ino, &inode) == 0;
+        if (!visit(context, (struct fs_name){entry->name, entry->name_length}, &entry->dentry,
+                   found ? &inode : NULL))
+            break;
+    }
+    return 0;
+}
+
+static int model_dentry_any(struct store *store, fs_ino parent, bool *ret_any)
+{
+    const struct model_node *node = node_get(model_of(store), parent);
+    *ret_any = node && node->n_entries > 0;
+    return 0;
+}
+
+static bool node_links(const struct model_node *node, fs_ino ino)
+{
+    for (size_t i = 0; i < node->n_entries; i++)
+        if (node->entries[i].dentry.ino == ino)
+            return true;
+    return false;
+}
+
+static int model_dentry_parents(struct store *store, fs_ino ino, fs_ino *ret_parents, size_t max)
+{
+    const struct model *model = model_of(store);
+    size_t n = 0;
+    for (size_t i = 0; i < model->n_nodes && n < max; i++)
+        if (node_links(model->nodes[i], ino))
+            ret_parents[n++] = model->nodes[i]->ino;
+    return (int)n;
+}
+
+// --- operations: data ---
+
+static int model_data_read(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, void *bytes,
+                           size_t n, size_t *ret_n)
+{
+    (void)size;
+    const struct model_node *node = node_get(model_of(store), ino);
+    size_t done = 0;
+    while (done < n) {
+        size_t within = (size_t)((offset + done) % PAGE_SIZE);
+        size_t step = MIN(n - done, PAGE_SIZE - within);
+        const struct model_page *page = node ? page_find(node, (offset + done) / PAGE_SIZE) : NULL;
+        if (page)
+            memcpy((uint8_t *)bytes + done, page->bytes + within, step);
+        else
+            memset((uint8_t *)bytes + done, 0, step);
+        done += step;
+    }
+    *ret_n = n;
+    return 0;
+}
+
+// The page's bytes, undoable from here on, made of zeros when it was not there. NULL: no memory.
+static uint8_t *page_for_write(struct model *model, struct model_node *node, uint64_t index)
+{
+    if (undo_push_page(model, node, index) < 0)
+        return NULL;
+    struct model_page *page = page_find(node, index);
+    if (page)
+        return page->bytes;
+    uint8_t *bytes = calloc(1, PAGE_SIZE);
+    if (!bytes || array_room(&node->pages, &node->pages_capacity, node->n_pages, sizeof(*node->pages)) < 0) {
+        free(bytes);
+        return NULL;
+    }
+    page_insert(node, (struct model_page){.index = index, .bytes = bytes});
+    return bytes;
+}
+
+static int model_data_write(struct store *store, fs_ino ino, uint64_t size, uint64_t offset,
+                            const void *bytes, size_t n)
+{
+    (void)size;
+    struct model *model = model_of(store);
+    struct model_node *node = node_make(model, ino);
+    if (!node)
+        return -ENOMEM;
+    size_t done = 0;
+    while (done < n) {
+        size_t within = (size_t)((offset + done) % PAGE_SIZE);
+        size_t step = MIN(n - done, PAGE_SIZE - within);
+        uint8_t *page = page_for_write(model, node, (offset + done) / PAGE_SIZE);
+        if (!page)
+            return -ENOMEM;
+        memcpy(page + within, (const uint8_t *)bytes + done, step);
+        done += step;
+    }
+    return 0;
+}
+
+static int model_data_resize(struct store *store, fs_ino ino, uint64_t from, uint64_t to)
+{
+    struct model *model = model_of(store);
+    struct model_node *node = node_get(model, ino);
+    if (!node || to > from)
+        return 0;
+    uint64_t keep_pages = to / PAGE_SIZE + (to % PAGE_SIZE != 0);
+    while (node->n_pages > 0 && node->pages[node->n_pages - 1].index >= keep_pages)
+        if (drop_page(model, node, &node->pages[node->n_pages - 1]) < 0)
+            return -ENOMEM;
+    if (to % PAGE_SIZE == 0 || !page_find(node, to / PAGE_SIZE))
+        return 0;
+    uint8_t *last = page_for_write(model, node, to / PAGE_SIZE);
+    if (!last)
+        return -ENOMEM;
+    memset(last + to % PAGE_SIZE, 0, PAGE_SIZE - to % PAGE_SIZE);
+    return 0;
+}
+
+// --- operations: durability, space, upkeep ---
+
+static void model_sync_run(struct store_sync *sync)
+{
+    sync->result = 0;
+}
+
+static int model_sync_prepare(struct store *store, fs_ino ino, struct store_sync **ret_sync)
+{
+    (void)store;
+    (void)ino;
+    struct store_sync *sync = calloc(1, sizeof(*sync));
+    if (!sync)
+        return -ENOMEM;
+    sync->run = model_sync_run;
+    *ret_sync = sync;
+    return 0;
+}
+
+static int model_sync_finish(struct store *store, struct store_sync *sync)
+{
+    (void)store;
+    int result = sync->result;
+    free(sync);
+    return result;
+}
+
+static int model_usage(struct store *store, struct store_usage *ret_usage)
+{
+    const struct model *model = model_of(store);
+    struct store_usage usage = {.total_bytes = MODEL_SPACE_SIZE, .free_bytes = MODEL_SPACE_SIZE};
+    for (size_t i = 0; i < model->n_nodes; i++) {
+        const struct model_node *node = model->nodes[i];
+        usage.inodes += node->has_inode;
+        if (node->has_inode && S_ISREG(node->inode.attr.mode))
+            usage.bytes += node->inode.attr.size;
+    }
+    *ret_usage = usage;
+    return 0;
+}
+
+static int model_upkeep(struct store *store, bool *ret_more)
+{
+    (void)store;
+    *ret_more = false;
+    return 0;
+}
+
+static const struct store_ops model_ops = {
+    .name = "model",
+    .close = model_close,
+    .begin = model_begin,
+    .commit = model_commit,
+    .rollback = model_rollback,
+    .savepoint = model_savepoint,
+    .savepoint_release = model_savepoint_release,
+    .savepoint_rollback = model_savepoint_rollback,
+    .inode_get = model_inode_get,
+    .inode_put = model_inode_put,
+    .inode_remove = model_inode_remove,
+    .reserve_inos = model_reserve_inos,
+    .reserve_cookies = model_reserve_cookies,
+    .orphans = model_orphans,
+    .dentry_get = model_dentry_get,
+    .dentry_put = model_dentry_put,
+    .dentry_replace = model_dentry_replace,
+    .dentry_remove = model_dentry_remove,
+    .dentry_list = model_dentry_list,
+    .dentry_any = model_dentry_any,
+    .dentry_parents = model_dentry_parents,
+    .data_read = model_data_read,
+    .data_write = model_data_write,
+    .data_resize = model_data_resize,
+    .sync_prepare = model_sync_prepare,
+    .sync_finish = model_sync_finish,
+    .usage = model_usage,
+    .upkeep = model_upkeep,
+};
+
+int store_model_open(struct store **ret_store)
+{
+    struct model *model = calloc(1, sizeof(*model));
+    if (!model)
+        return -ENOMEM;
+    model->store.ops = &model_ops;
+    model->next_ino = FIRST_INO;
+    model->next_cookie = FIRST_COOKIE;
+    *ret_store = &model->store;
+    return 0;
+}
