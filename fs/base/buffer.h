@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Growable byte buffer with a bound chosen at initialisation, used as a queue: bytes are appended at the end and
-// consumed from the front. One owner thread.
+// Growable byte buffer with a bound chosen at initialisation, used as a queue: bytes are appended at the end
+// and consumed from the front. One owner thread.
 #ifndef BERTH_BASE_BUFFER_H
 #define BERTH_BASE_BUFFER_H
 
@@ -28,8 +28,8 @@ static inline uint8_t *buffer_data(const struct buffer *buffer)
     return buffer->bytes ? buffer->bytes + buffer->start : NULL;
 }
 
-// Makes room for n more bytes and returns where they go, or NULL: past the limit, or no memory. The bytes count only
-// after buffer_commit(). May move the bytes held already.
+// Makes room for n more bytes and returns where they go, or NULL: past the limit, or no memory. The bytes
+// count only after buffer_commit(). May move the bytes held already.
 uint8_t *buffer_reserve(struct buffer *buffer, size_t n);
 void buffer_commit(struct buffer *buffer, size_t n);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Small words every file uses: assertions, container_of, array length, cleanup attributes. Header only.
 //
-// fs_assert() is for our own mistakes and stays on in release builds. What a peer, a file or a user controls never
-// reaches it: that is checked at the edge and answered with an error.
+// fs_assert() is for our own mistakes and stays on in release builds. What a peer, a file or a user controls
+// never reaches it: that is checked at the edge and answered with an error.
 #ifndef BERTH_BASE_CHECK_H
 #define BERTH_BASE_CHECK_H
 
@@ -11,14 +11,14 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define fs_assert(condition)                                                                                          \
-    do {                                                                                                              \
-        if (__builtin_expect(!(condition), 0))                                                                        \
-            fs_assert_failed(#condition, __FILE__, __LINE__, __func__);                                               \
+#define fs_assert(condition)                                            \
+    do {                                                                \
+        if (__builtin_expect(!(condition), 0))                          \
+            fs_assert_failed(#condition, __FILE__, __LINE__, __func__); \
     } while (0)
 
-__attribute__((noreturn, cold)) static inline void fs_assert_failed(const char *condition, const char *file, int line,
-                                                                    const char *function)
+__attribute__((noreturn, cold)) static inline void fs_assert_failed(const char *condition, const char *file,
+                                                                    int line, const char *function)
 {
     fprintf(stderr, "%s:%d: %s: assertion failed: %s\n", file, line, function, condition);
     abort();

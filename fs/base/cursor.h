@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bounded byte cursors, little-endian. Both are sticky: after the first failure every further call does nothing (reads
-// return 0 or NULL), so a whole message is coded without checks and judged once at the end.
+// Bounded byte cursors, little-endian. Both are sticky: after the first failure every further call does
+// nothing (reads return 0 or NULL), so a whole message is coded without checks and judged once at the end.
 #ifndef BERTH_BASE_CURSOR_H
 #define BERTH_BASE_CURSOR_H
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Intrusive doubly linked ring list. The head is a node of its own; an unlinked node points at itself, so removing
-// twice is harmless. Header only.
+// Intrusive doubly linked ring list. The head is a node of its own; an unlinked node points at itself, so
+// removing twice is harmless. Header only.
 #ifndef BERTH_BASE_LIST_H
 #define BERTH_BASE_LIST_H
 
@@ -51,7 +51,7 @@ static inline struct list *list_pop(struct list *head)
 #define LIST_ENTRY(node, type, member) CONTAINER_OF(node, type, member)
 
 // `it` is a struct list *. The _safe form allows removing `it` in the body.
-#define list_for_each(it, head)            for (struct list *it = (head)->next; it != (head); it = it->next)
+#define list_for_each(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
 #define list_for_each_safe(it, after, head) \
     for (struct list *it = (head)->next, *after = it->next; it != (head); it = after, after = it->next)
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Leveled log to stderr, one line an event, plain or JSON. Any thread; a line is written with one write(2).
 //
-// An event has a name and key=value fields: log_info("attach", "fs=%s ap=%s peer=%s", ...). The format must be
-// space-separated key=%x pairs; values are escaped by log_text() when a peer chose them.
+// An event has a name and key=value fields: log_info("attach", "fs=%s ap=%s peer=%s", ...). The format must
+// be space-separated key=%x pairs; values are escaped by log_text() when a peer chose them.
 #ifndef BERTH_BASE_LOG_H
 #define BERTH_BASE_LOG_H
 
@@ -26,7 +26,8 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
 #define log_warn(...)  log_event(LOG_WARN, __VA_ARGS__)
 #define log_error(...) log_event(LOG_ERROR, __VA_ARGS__)
 
-// Copies n bytes of untrusted text into out as one printable, quoted word ("a\x0ab"), cut to fit; returns out.
+// Copies n bytes of untrusted text into out as one printable, quoted word ("a\x0ab"), cut to fit; returns
+// out.
 const char *log_text(char *out, size_t out_size, const void *bytes, size_t n);
 
 #endif

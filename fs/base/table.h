@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Intrusive hash table keyed by uint64_t. The table owns its bucket array, never the nodes. It grows with its count and
-// never shrinks. Not thread-safe: one owner thread.
+// Intrusive hash table keyed by uint64_t. The table owns its bucket array, never the nodes. It grows with its
+// count and never shrinks. Not thread-safe: one owner thread.
 //
 // Keys may be chosen by a peer, so buckets are picked by a hash whose seed is drawn when the process starts.
 #ifndef BERTH_BASE_TABLE_H
@@ -20,8 +20,8 @@ struct table {
     size_t count;
 };
 
-// Replaces the process's random seed, so that walks come in the same order in every run of a simulation. Only while no
-// table holds a node.
+// Replaces the process's random seed, so that walks come in the same order in every run of a simulation. Only
+// while no table holds a node.
 void table_seed(uint64_t seed);
 
 // An all-zero struct table is an empty table.
@@ -36,9 +36,9 @@ int table_put(struct table *table, struct table_node *node, uint64_t key);
 // Removes node, which must be in the table.
 void table_remove(struct table *table, struct table_node *node);
 
-// The first node of an unordered walk, and the one after `node`; NULL at the end. The node returned may be removed
-// before asking for the next only when its successor was fetched first. An insert ends the walk: after it, nodes may come
-// twice or not at all.
+// The first node of an unordered walk, and the one after `node`; NULL at the end. The node returned may be
+// removed before asking for the next only when its successor was fetched first. An insert ends the walk:
+// after it, nodes may come twice or not at all.
 struct table_node *table_first(const struct table *table);
 struct table_node *table_next(const struct table *table, const struct table_node *node);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The language that client and server speak: framing and codec. The bytes are described in docs/PROTOCOL.md; the
-// messages are declared in messages.def. Pure functions on caller's memory; any thread.
+// The language that client and server speak: framing and codec. The bytes are described in docs/PROTOCOL.md;
+// the messages are declared in messages.def. Pure functions on caller's memory; any thread.
 //
 // A frame is a header of WIRE_HEADER_SIZE bytes and a body, all little-endian:
 //
@@ -10,8 +10,8 @@
 //     u32 seq      of the slot; 0 for events
 //     u32 status   request: WIRE_WITH_CRED or 0; reply: 0 or a positive Linux errno
 //
-// A request with WIRE_WITH_CRED starts with the caller's credentials. The body of a reply with an error is one `text`,
-// a reason for people, often empty.
+// A request with WIRE_WITH_CRED starts with the caller's credentials. The body of a reply with an error is
+// one `text`, a reason for people, often empty.
 #ifndef BERTH_WIRE_H
 #define BERTH_WIRE_H
 
@@ -23,9 +23,9 @@
 #define WIRE_VERSION_MIN 1
 #define WIRE_VERSION_MAX 1
 #define WIRE_HEADER_SIZE 16
-#define WIRE_BODY_EXTRA  8192u                              // room beside the payload: names, attributes, groups
-#define WIRE_FRAME_MAX   (FS_IO_MAX + WIRE_BODY_EXTRA)      // bytes
-#define WIRE_TEXT_MAX    512u                               // bytes of a `text`
+#define WIRE_BODY_EXTRA  8192u                         // room beside the payload: names, attributes, groups
+#define WIRE_FRAME_MAX   (FS_IO_MAX + WIRE_BODY_EXTRA) // bytes
+#define WIRE_TEXT_MAX    512u                          // bytes of a `text`
 #define WIRE_NONCE_SIZE  16u
 #define WIRE_PROOF_SIZE  32u
 #define WIRE_WITH_CRED   1u
@@ -68,11 +68,11 @@ typedef struct wire_handle {
     uint64_t mac;
 } wire_handle;
 
-typedef struct fs_attr wire_attr;
-typedef struct fs_time wire_time;
-typedef struct fs_lock wire_lock;
-typedef struct fs_name wire_name; // u16 length, bytes: a valid entry name (fs_name_check), else the decode fails, except
-                                  // that LOOKUP may name "." and ".."
+typedef struct fs_attr wire_attr;        // a known type, size at most FS_FILE_SIZE_MAX, valid times
+typedef struct fs_time wire_time;        // nsec < 1,000,000,000
+typedef struct fs_lock wire_lock;        // known kind and type, start <= end <= INT64_MAX
+typedef struct fs_name wire_name;        // u16 length, bytes: a name that an entry may have (fs_name_check)
+typedef struct fs_name wire_lookup_name; // the same, or "." or ".."
 
 // Not owned: decoded ones point into the frame.
 typedef struct wire_bytes { // u32 length, bytes
@@ -80,7 +80,7 @@ typedef struct wire_bytes { // u32 length, bytes
     uint32_t length;
 } wire_bytes;
 
-typedef struct wire_text { // u16 length, bytes, at most WIRE_TEXT_MAX
+typedef struct wire_text { // u16 length, bytes, at most WIRE_TEXT_MAX, no NUL
     const char *bytes;
     uint16_t length;
 } wire_text;
@@ -93,47 +93,50 @@ typedef struct wire_entry {
 // --- message structs: struct wire_lookup_request, struct wire_lookup_reply, struct wire_granted_event, … ---
 
 #define WIRE_MEMBER(type, member) wire_##type member;
-#define WIRE_STRUCTS(NAME, name, number, repeatable)                                                                  \
-    struct wire_##name##_request {                                                                                    \
-        WIRE_##NAME##_REQUEST(WIRE_MEMBER)                                                                            \
-    };                                                                                                                \
-    struct wire_##name##_reply {                                                                                      \
-        WIRE_##NAME##_REPLY(WIRE_MEMBER)                                                                              \
+#define WIRE_STRUCTS(NAME, name, number, repeatable) \
+    struct wire_##name##_request {                   \
+        WIRE_##NAME##_REQUEST(WIRE_MEMBER)           \
+    };                                               \
+    struct wire_##name##_reply {                     \
+        WIRE_##NAME##_REPLY(WIRE_MEMBER)             \
     };
 WIRE_CALLS(WIRE_STRUCTS)
 #undef WIRE_STRUCTS
-#define WIRE_STRUCTS(NAME, name, number)                                                                              \
-    struct wire_##name##_event {                                                                                      \
-        WIRE_##NAME##_EVENT(WIRE_MEMBER)                                                                              \
+#define WIRE_STRUCTS(NAME, name, number) \
+    struct wire_##name##_event {         \
+        WIRE_##NAME##_EVENT(WIRE_MEMBER) \
     };
 WIRE_EVENTS(WIRE_STRUCTS)
 #undef WIRE_STRUCTS
 #undef WIRE_MEMBER
 
 // --- codec ---
-// get: the whole body must be used up, else -EPROTO. put: appends to the writer; overflow is sticky (writer->failed).
+// get: every field must be valid and the whole body used up, else -EPROTO. put: appends to the writer; what
+// does not fit, or what get would refuse, is a sticky failure (writer->failed). What a field's type does not
+// say (flags, masks, modes, enumerations in a u8, counts) is the receiver's to judge.
 
-#define WIRE_CODECS(NAME, name, number, repeatable)                                                                   \
-    int wire_get_##name##_request(struct reader *body, struct wire_##name##_request *ret);                            \
-    int wire_get_##name##_reply(struct reader *body, struct wire_##name##_reply *ret);                                \
-    void wire_put_##name##_request(struct writer *body, const struct wire_##name##_request *message);                 \
+#define WIRE_CODECS(NAME, name, number, repeatable)                                                   \
+    int wire_get_##name##_request(struct reader *body, struct wire_##name##_request *ret);            \
+    int wire_get_##name##_reply(struct reader *body, struct wire_##name##_reply *ret);                \
+    void wire_put_##name##_request(struct writer *body, const struct wire_##name##_request *message); \
     void wire_put_##name##_reply(struct writer *body, const struct wire_##name##_reply *message);
 WIRE_CALLS(WIRE_CODECS)
 #undef WIRE_CODECS
-#define WIRE_CODECS(NAME, name, number)                                                                               \
-    int wire_get_##name##_event(struct reader *body, struct wire_##name##_event *ret);                                \
+#define WIRE_CODECS(NAME, name, number)                                                \
+    int wire_get_##name##_event(struct reader *body, struct wire_##name##_event *ret); \
     void wire_put_##name##_event(struct writer *body, const struct wire_##name##_event *message);
 WIRE_EVENTS(WIRE_CODECS)
 #undef WIRE_CODECS
 
 // --- framing ---
 
-// Decodes a header and checks what can be checked alone: length in WIRE_HEADER_SIZE..WIRE_FRAME_MAX. An unknown op is
-// not an error here: it is answered with ENOSYS. -EPROTO otherwise.
+// Decodes a header and checks what can be checked alone: length in WIRE_HEADER_SIZE..WIRE_FRAME_MAX. An
+// unknown op is not an error here: it is answered with ENOSYS. -EPROTO otherwise.
 int wire_get_header(const uint8_t bytes[WIRE_HEADER_SIZE], struct wire_header *ret_header);
 void wire_put_header(uint8_t bytes[WIRE_HEADER_SIZE], const struct wire_header *header);
 
-// The credentials in front of a request's body; groups are copied to `groups` (at most FS_GROUPS_MAX, else -EPROTO).
+// The credentials in front of a request's body; groups are copied to `groups` (at most FS_GROUPS_MAX, else
+// -EPROTO).
 int wire_get_cred(struct reader *body, struct fs_cred *ret_cred, uint32_t groups[FS_GROUPS_MAX]);
 void wire_put_cred(struct writer *body, const struct fs_cred *cred);
 
@@ -160,9 +163,12 @@ int wire_get_dirent(struct reader *entries, struct wire_dirent *ret_dirent);
 
 // --- hello ---
 
-// What the proof of a hello is the HMAC of; returns its length. out has room for WIRE_HELLO_PROOF_INPUT_MAX bytes.
-// `binding` is the TLS channel binding, empty without TLS.
-#define WIRE_HELLO_PROOF_INPUT_MAX 1200u
+// What the proof of a hello is the HMAC of: every part that varies in length has its length in front. out has
+// room for WIRE_HELLO_PROOF_INPUT_MAX bytes. Returns its length, or 0 when the nonce is not of
+// WIRE_NONCE_SIZE or the binding is longer than WIRE_BINDING_MAX. `binding` is the TLS channel binding, empty
+// without TLS.
+#define WIRE_BINDING_MAX           64u
+#define WIRE_HELLO_PROOF_INPUT_MAX (128u + WIRE_BINDING_MAX + WIRE_TEXT_MAX)
 size_t wire_hello_proof_input(uint8_t *out, wire_bytes nonce, wire_bytes binding,
                               const struct wire_hello_request *hello);
 
