@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/param.h> // MIN, MAX; libuv brings it too
 #include <unistd.h>
 
 #define fs_assert(condition)                                            \
@@ -26,8 +27,6 @@ __attribute__((noreturn, cold)) static inline void fs_assert_failed(const char *
 
 #define ARRAY_LEN(array)                      (sizeof(array) / sizeof((array)[0]))
 #define CONTAINER_OF(pointer, type, member)   ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
-#define MIN(a, b)                             ((a) < (b) ? (a) : (b))
-#define MAX(a, b)                             ((a) > (b) ? (a) : (b))
 #define UNUSED                                __attribute__((unused))
 #define PRINTF_LIKE(format_index, args_index) __attribute__((format(printf, format_index, args_index)))
 
