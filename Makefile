@@ -1,20 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-# make            build/bin/berthd, berth, berth-fn
-# make deps       install what is missing (apt)
+# make            build/bin/berthd, berth, berth-api, berth-fn
+# make deps       install what is missing to build and run (apt)
 # make demo       the whole path end to end, printed
 # make check      build, then every test; ends with `N passed, N failed, N skipped`
+#                 CHECK='-f WORD': only what has the word in its name; tests/run --help tells more
 # make lint       clang-format, clang-tidy, cppcheck, include directions
 # make install    DESTDIR= PREFIX=/usr/local
-# SAN=address,undefined | SAN=thread    a sanitizer build, in its own folder
-# DEBUG=1         no optimisation
+# make conformance PJDFSTEST=DIR    run a built pjdfstest checkout on a fresh mount
+# SAN=address,undefined | SAN=thread    a sanitizer build, in its own folder; works with check too
+# DEBUG=1         no optimisation, in its own folder
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
 SAN     ?=
+DEBUG   ?=
+CHECK   ?=
 
-BUILD    := build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
 comma    := ,
+BUILD    := build$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))$(if $(DEBUG),/debug)
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wvla -Wundef
 CFLAGS   ?= $(if $(DEBUG),-O0,-O2) -g
 ALL_CFLAGS  = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(WARNINGS) -fno-common -fstack-protector-strong \
@@ -22,13 +28,16 @@ ALL_CFLAGS  = -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $(WARNINGS) -fno-com
 ALL_LDFLAGS = $(if $(SAN),-fsanitize=$(SAN)) -Wl,-z,relro,-z,now $(LDFLAGS)
 PKG_CONFIG ?= pkg-config
 
-# What each folder links, beside the folders that it may include.
-LIBS_store  = $(shell $(PKG_CONFIG) --libs sqlite3)
-LIBS_server = $(shell $(PKG_CONFIG) --libs libuv libcrypto libmicrohttpd jansson) $(LIBS_store)
-LIBS_client = $(shell $(PKG_CONFIG) --libs fuse3 libuv libcrypto)
-LIBS_cli    = $(shell $(PKG_CONFIG) --libs libcurl jansson)
-LIBS_shim   = $(shell $(PKG_CONFIG) --libs libuv libmicrohttpd jansson)
-PKG_CFLAGS  = $(shell $(PKG_CONFIG) --cflags fuse3 libuv libcrypto libmicrohttpd jansson libcurl sqlite3)
+# What each folder links, beside the folders that it may include. Evaluated after `deps`: whatever installs packages and
+# then builds does so through a second make.
+pkg_libs    = $(shell $(PKG_CONFIG) --libs $(1) 2>/dev/null)
+PACKAGES    := fuse3 libuv libcrypto libmicrohttpd jansson libcurl sqlite3
+LIBS_store  := $(call pkg_libs,sqlite3)
+LIBS_server := $(call pkg_libs,libuv libcrypto libmicrohttpd jansson) $(LIBS_store)
+LIBS_client := $(call pkg_libs,fuse3 libuv libcrypto)
+LIBS_cli    := $(call pkg_libs,libcurl jansson)
+LIBS_shim   := $(call pkg_libs,libuv libmicrohttpd jansson)
+PKG_CFLAGS  := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 
 objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)))
 
@@ -38,16 +47,22 @@ STORE_O  := $(call objects,fs/store/*.c)
 CORE_O   := $(call objects,fs/core/*.c)
 SERVER_O := $(call objects,server/*.c)
 CLIENT_O := $(call objects,client/*.c)
-CLI_O    := $(call objects,client/cli/*.c)
+CLI_O    := $(call objects,client/cli/*.c client/aws_profile.c)
 SHIM_O   := $(call objects,shim/*.c)
 SERVER_LIB_O := $(filter-out $(BUILD)/obj/server/main.o,$(SERVER_O))
 CLIENT_LIB_O := $(filter-out $(BUILD)/obj/client/main.o,$(CLIENT_O))
 SHIM_LIB_O   := $(filter-out $(BUILD)/obj/shim/main.o,$(SHIM_O))
 
-.PHONY: all deps demo check unit lint install clean
-.SUFFIXES:
+PROGRAMS := berthd berth berth-api berth-fn
 
-all: $(BUILD)/bin/berthd $(BUILD)/bin/berth $(BUILD)/bin/berth-api $(BUILD)/bin/berth-fn
+.PHONY: all libraries deps deps-check deps-docker deps-lint demo check conformance unit fuzz lint install clean
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+all: libraries $(PROGRAMS:%=$(BUILD)/bin/%) $(BUILD)/bin/bootstrap.py
+
+libraries:
+	@$(PKG_CONFIG) --exists $(PACKAGES) || { echo "libraries are missing: make deps installs them" >&2; exit 1; }
 
 $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
@@ -70,11 +85,48 @@ $(BUILD)/bin/berth-fn: $(SHIM_O) $(BASE_O)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) $^ $(LIBS_shim) -lpthread -o $@
 
+# What berth-fn runs Python handlers with; it looks beside itself, then in ../libexec/berth.
+$(BUILD)/bin/bootstrap.py: shim/bootstrap.py
+	@mkdir -p $(@D)
+	cp $< $@
+
+# --- packages: installs what is missing, and asks the network for nothing when all is there ---
+
+DEPS_BUILD  := gcc libc6-dev make pkg-config libfuse3-dev libuv1-dev libsqlite3-dev libssl-dev libmicrohttpd-dev \
+               libjansson-dev libcurl4-openssl-dev
+DEPS_RUN    := fuse3 bubblewrap curl python3
+DEPS_CHECK  := libcmocka-dev awscli python3-boto3 git python3-venv
+DEPS_DOCKER := docker.io docker-compose iptables mmdebstrap
+DEPS_LINT   := clang-format clang-tidy cppcheck
+
+deps:
+	@tests/deps $(DEPS_BUILD) $(DEPS_RUN)
+deps-check:
+	@tests/deps $(DEPS_BUILD) $(DEPS_RUN) $(DEPS_CHECK)
+deps-docker:
+	@tests/deps $(DEPS_DOCKER)
+deps-lint:
+	@tests/deps $(DEPS_BUILD) $(DEPS_CHECK) $(DEPS_LINT)
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@BERTH_BUILD=$(BUILD) tests/demo/demo
+
+# An engine for the container tests is installed for root only: nobody else can start one. Without it they are skipped.
+check: deps-check
+	@test "$$(id -u)" != 0 || $(MAKE) --no-print-directory deps-docker || true
+	@$(MAKE) --no-print-directory all unit fuzz
+	@BERTH_BUILD=$(BUILD) tests/run $(CHECK)
+
+conformance: deps-check
+	@$(MAKE) --no-print-directory all
+	@BERTH_BUILD=$(BUILD) tests/conformance $(PJDFSTEST)
+
 # --- unit tests: tests/unit/test_FOLDER_*.c links the objects of that folder and those below it ---
 
 UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 UNIT_HELP_O := $(call objects,$(filter-out $(wildcard tests/unit/test_*.c),$(wildcard tests/unit/*.c)))
-CMOCKA = $(shell $(PKG_CONFIG) --libs cmocka)
+CMOCKA := $(call pkg_libs,cmocka)
 
 define unit_rule
 $(BUILD)/unit/test_$(1)_%: $(BUILD)/obj/tests/unit/test_$(1)_%.o $(2)
@@ -83,13 +135,57 @@ $(BUILD)/unit/test_$(1)_%: $(BUILD)/obj/tests/unit/test_$(1)_%.o $(2)
 endef
 $(eval $(call unit_rule,base,$(BASE_O)))
 $(eval $(call unit_rule,wire,$(WIRE_O) $(BASE_O)))
-$(eval $(call unit_rule,store,$(UNIT_HELP_O) $(STORE_O) $(BASE_O),$$(LIBS_store)))
-$(eval $(call unit_rule,core,$(CORE_O) $(STORE_O) $(BASE_O),$$(LIBS_store)))
-$(eval $(call unit_rule,server,$(SERVER_LIB_O) $(CORE_O) $(STORE_O) $(WIRE_O) $(BASE_O),$$(LIBS_server)))
-$(eval $(call unit_rule,client,$(CLIENT_LIB_O) $(WIRE_O) $(BASE_O),$$(LIBS_client)))
-$(eval $(call unit_rule,shim,$(SHIM_LIB_O) $(BASE_O),$$(LIBS_shim)))
+$(eval $(call unit_rule,store,$(UNIT_HELP_O) $(STORE_O) $(BASE_O),$(LIBS_store)))
+$(eval $(call unit_rule,core,$(CORE_O) $(STORE_O) $(BASE_O),$(LIBS_store)))
+$(eval $(call unit_rule,server,$(SERVER_LIB_O) $(CORE_O) $(STORE_O) $(WIRE_O) $(BASE_O),$(LIBS_server)))
+$(eval $(call unit_rule,client,$(CLIENT_LIB_O) $(WIRE_O) $(BASE_O),$(LIBS_client)))
+$(eval $(call unit_rule,shim,$(SHIM_LIB_O) $(BASE_O),$(LIBS_shim)))
 
 unit: $(UNIT_TESTS)
+
+# --- fuzzers: tests/fuzz/fuzz_FOLDER_*.c, linked likewise; make check gives each a short run ---
+
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_HELP_O := $(call objects,$(filter-out $(wildcard tests/fuzz/fuzz_*.c),$(wildcard tests/fuzz/*.c)))
+
+$(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(FUZZ_HELP_O) $(WIRE_O) $(BASE_O)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) $^ -lpthread -o $@
+
+fuzz: $(FUZZERS)
+
+# --- lint ---
+
+C_FOLDERS := fs server client shim tests
+C_SOURCES := $(shell find $(C_FOLDERS) -name '*.c' 2>/dev/null)
+C_HEADERS := $(shell find $(C_FOLDERS) -name '*.h' 2>/dev/null)
+
+lint: deps-lint
+	tests/lint/includes.py
+	tests/lint/tidy.py
+	clang-format --dry-run -Werror $(C_SOURCES) $(C_HEADERS)
+	cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,portability,performance --inline-suppr \
+	    --suppressions-list=tests/lint/cppcheck.txt -j2 -I. -D_GNU_SOURCE fs server client shim
+	clang-tidy --quiet --warnings-as-errors='*' $(C_SOURCES) -- -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I. \
+	    $(PKG_CFLAGS)
+
+# --- install: packages that keep mount helpers in /sbin use PREFIX=/usr ---
+
+BINDIR     = $(DESTDIR)$(PREFIX)/bin
+LIBEXECDIR = $(DESTDIR)$(PREFIX)/libexec/berth
+SBINDIR    = $(DESTDIR)$(if $(filter /usr,$(PREFIX)),/sbin,$(PREFIX)/sbin)
+MANDIR     = $(DESTDIR)$(PREFIX)/share/man
+UNITDIR    = $(DESTDIR)$(PREFIX)/lib/systemd/system
+
+install: all
+	install -d $(BINDIR) $(LIBEXECDIR) $(SBINDIR) $(MANDIR)/man1 $(MANDIR)/man8 $(UNITDIR)
+	install -m 0755 $(BUILD)/bin/berthd $(BUILD)/bin/berth $(BUILD)/bin/berth-fn $(BINDIR)
+	install -m 0755 $(BUILD)/bin/berth-api $(LIBEXECDIR)
+	install -m 0644 $(BUILD)/bin/bootstrap.py $(LIBEXECDIR)
+	ln -sf $(PREFIX)/bin/berth $(SBINDIR)/mount.berth
+	install -m 0644 docs/man/*.1 $(MANDIR)/man1
+	install -m 0644 docs/man/*.8 $(MANDIR)/man8
+	sed 's,@PREFIX@,$(PREFIX),' docs/berthd.service >$(UNITDIR)/berthd.service
 
 clean:
 	rm -rf build
