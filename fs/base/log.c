@@ -15,9 +15,8 @@
 #include <time.h>
 
 #define TEXT_SIZE 4096u // the rendered fields of one event; longer ones are cut
-// The finished line: a byte becomes at most five (\\xNN in JSON), a field of at least three bytes gains at
-// most five more
-// (`,"":""` for ` =`), and the start and the end of the line take the rest.
+// The finished line: a byte becomes at most five (`\\xNN` in JSON), a field of at least three bytes gains
+// at most five (`,"":""` for ` =`), and the line's start and end take the rest.
 #define LINE_SIZE (TEXT_SIZE * 5 + TEXT_SIZE / 3 * 5 + 1024)
 
 static struct {
@@ -103,20 +102,21 @@ const char *log_text(char *out, size_t out_size, const void *bytes, size_t n)
     static const char cut_end[] = "...\"";
     fs_assert(out_size >= 1 + sizeof(cut_end));
     const char *text = bytes;
-    const size_t room = out_size - sizeof(cut_end);
-    size_t used = 0;
+    size_t used = 0, cut_at = 0; // cut_at: the furthest place where the cut's end still fits
     out[used++] = '"';
     for (size_t i = 0; i < n; i++) {
-        char room_for_one[4];
-        struct span escaped = escape_byte(room_for_one, text[i]);
-        if (escaped.length > room - used) {
-            memcpy(out + used, cut_end, sizeof(cut_end));
+        char one[4];
+        struct span escaped = escape_byte(one, text[i]);
+        if (used <= out_size - sizeof(cut_end))
+            cut_at = used;
+        if (escaped.length > out_size - sizeof("\"") - used) {
+            memcpy(out + cut_at, cut_end, sizeof(cut_end));
             return out;
         }
         memcpy(out + used, escaped.at, escaped.length);
         used += escaped.length;
     }
-    memcpy(out + used, "\"", 2);
+    memcpy(out + used, "\"", sizeof("\""));
     return out;
 }
 
@@ -278,15 +278,14 @@ static void put_start(struct line *line, enum log_level level, const char *event
     put_text_field(line, "event", event);
 }
 
-// Standard error may be a full pipe that does not block: then the line is counted instead.
-static void write_line(const struct line *line)
+// False when standard error is a full pipe that does not block.
+static bool write_line(const struct line *line)
 {
     ssize_t n;
     do {
         n = write(STDERR_FILENO, line->bytes, line->length);
     } while (n < 0 && errno == EINTR);
-    if (n < 0 && errno == EAGAIN)
-        atomic_fetch_add(&lines_dropped, 1);
+    return n >= 0 || errno != EAGAIN;
 }
 
 void log_event(enum log_level level, const char *event, const char *format, ...)
@@ -315,6 +314,7 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
         put_text_field(&line, "lines_dropped", count);
     }
     line_puts(&line, settings.json ? "}\n" : "\n");
-    write_line(&line);
+    if (!write_line(&line))
+        atomic_fetch_add(&lines_dropped, dropped + 1);
     errno = saved_errno;
 }
