@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keys that may sign: today the root key of DIR/credentials (an AWS shared-credentials file, mode 0600), made at
-// the first start. Read once at start; main thread only.
+// The keys that may sign: today the root key of DIR/credentials (an AWS shared-credentials file, mode 0600),
+// made at the first start. Read once at start; main thread only.
 #ifndef BERTH_SERVER_CREDENTIALS_H
 #define BERTH_SERVER_CREDENTIALS_H
 
