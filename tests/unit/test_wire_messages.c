@@ -367,7 +367,8 @@ static void mutate(struct random *random, uint8_t *bytes, size_t n)
             continue;
         }
         uint32_t value = extremes[below(random, ARRAY_LEN(extremes))];
-        size_t size = MIN(below(random, 2) ? 4u : 2u, n - at);
+        size_t size = below(random, 2) ? 4 : 2;
+        size = MIN(size, n - at);
         for (size_t j = 0; j < size; j++)
             bytes[at + j] = (uint8_t)(value >> 8 * j);
     }
