@@ -55,7 +55,7 @@ SHIM_LIB_O   := $(filter-out $(BUILD)/obj/shim/main.o,$(SHIM_O))
 
 PROGRAMS := berthd berth berth-api berth-fn
 
-.PHONY: all libraries deps deps-check deps-docker deps-lint demo check conformance unit fuzz lint install clean
+.PHONY: all libraries deps deps-build deps-check deps-docker deps-lint demo check conformance unit fuzz lint install clean
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -99,6 +99,8 @@ DEPS_CHECK  := libcmocka-dev awscli python3-boto3 git python3-venv
 DEPS_DOCKER := docker.io docker-compose iptables mmdebstrap
 DEPS_LINT   := clang-format clang-tidy cppcheck
 
+deps-build:
+	@tests/deps $(DEPS_BUILD)
 deps:
 	@tests/deps $(DEPS_BUILD) $(DEPS_RUN)
 deps-check:
@@ -110,7 +112,7 @@ deps-lint:
 
 demo: deps
 	@$(MAKE) --no-print-directory all
-	@BERTH_BUILD=$(BUILD) tests/demo/demo
+	@BERTH_BUILD=$(BUILD) tests/demo/demo.sh
 
 # An engine for the container tests is installed for root only: nobody else can start one. Without it they are skipped.
 check: deps-check
