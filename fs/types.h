@@ -12,15 +12,15 @@
 
 // --- limits ---
 
-#define FS_NAME_MAX      255                // bytes, as Linux NAME_MAX
-#define FS_SYMLINK_MAX   4095               // bytes, as Linux PATH_MAX without its NUL
-#define FS_LINK_MAX      65000              // hard links to one inode, as ext4
-#define FS_FILE_SIZE_MAX INT64_MAX          // bytes; past it EFBIG
-#define FS_IO_MAX        (1024u * 1024u)    // bytes of one READ or WRITE: the largest request FUSE sends
-#define FS_GROUPS_MAX    1024u              // supplementary groups of one caller that are looked at
-#define FS_AP_GROUPS_MAX 16u                // secondary groups of an access point's POSIX user, as EFS
-#define FS_AP_PATH_MAX   100u               // bytes of an access point's path, as EFS
-#define FS_ID_SIZE       32                 // room for "fsap-" + 17 hex digits + NUL, and for "fs-…"
+#define FS_NAME_MAX      255        // bytes, as Linux NAME_MAX
+#define FS_SYMLINK_MAX   4095       // bytes, as Linux PATH_MAX without its NUL
+#define FS_LINK_MAX      65000      // hard links to one inode, as ext4
+#define FS_FILE_SIZE_MAX INT64_MAX  // bytes; past it EFBIG
+#define FS_IO_MAX        (1u << 20) // bytes of one READ or WRITE: the largest request FUSE sends
+#define FS_GROUPS_MAX    1024u      // supplementary groups of one caller that are looked at
+#define FS_AP_GROUPS_MAX 16u        // secondary groups of an access point's POSIX user, as EFS
+#define FS_AP_PATH_MAX   100u       // bytes of an access point's path, as EFS
+#define FS_ID_SIZE       32         // room for "fsap-" + 17 hex digits + NUL, and for "fs-…"
 
 typedef uint64_t fs_ino;
 #define FS_ROOT_INO ((fs_ino)1) // the root directory of a file system; 0 is no inode

@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define CAPACITY_FIRST 4096u         // bytes
-#define CAPACITY_KEPT  (64u * 1024u) // bytes an empty buffer may hold on to
+#define CAPACITY_FIRST 4096u  // bytes
+#define CAPACITY_KEPT  65536u // bytes an empty buffer may hold on to
 
 void buffer_init(struct buffer *buffer, size_t limit)
 {
@@ -40,7 +40,7 @@ static int grow(struct buffer *buffer, size_t needed)
     if (!bytes)
         return -ENOMEM;
     size_t length = buffer_length(buffer);
-    if (length > 0)
+    if (buffer->bytes)
         memcpy(bytes, buffer->bytes + buffer->start, length);
     free(buffer->bytes);
     buffer->bytes = bytes;

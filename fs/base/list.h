@@ -51,8 +51,10 @@ static inline struct list *list_pop(struct list *head)
 #define LIST_ENTRY(node, type, member) CONTAINER_OF(node, type, member)
 
 // `it` is a struct list *. The _safe form allows removing `it` in the body.
+// NOLINTBEGIN(bugprone-macro-parentheses): `it` and `after` are declared here
 #define list_for_each(it, head) for (struct list *it = (head)->next; it != (head); it = it->next)
 #define list_for_each_safe(it, after, head) \
     for (struct list *it = (head)->next, *after = it->next; it != (head); it = after, after = it->next)
+// NOLINTEND(bugprone-macro-parentheses)
 
 #endif

@@ -44,6 +44,8 @@ const char *__ubsan_default_options(void)
     return "abort_on_error=1:print_stacktrace=1";
 }
 
+// NOLINTBEGIN(bugprone-signal-handler): abort() raised the signal in the code under test, not amid anything
+// else
 static void print_input(int signal_number UNUSED)
 {
     signal(SIGABRT, SIG_DFL);
@@ -53,6 +55,7 @@ static void print_input(int signal_number UNUSED)
         dprintf(STDERR_FILENO, "%02x", current.bytes[i]);
     dprintf(STDERR_FILENO, "\n");
 }
+// NOLINTEND(bugprone-signal-handler)
 
 // In a heap block of its own size, so that a sanitizer sees any step past it.
 static void run(const uint8_t *bytes, size_t n)

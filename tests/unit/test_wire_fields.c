@@ -275,14 +275,14 @@ static void lengths_beyond_the_body(void **state UNUSED)
 
 static void largest_write(void **state UNUSED)
 {
-    uint8_t *data = malloc(FS_IO_MAX), *room = malloc(WIRE_FRAME_MAX - WIRE_HEADER_SIZE);
+    const size_t body_max = WIRE_FRAME_MAX - WIRE_HEADER_SIZE;
+    uint8_t *data = calloc(1, FS_IO_MAX), *room = malloc(body_max);
     assert_non_null(data);
     assert_non_null(room);
-    memset(data, 'd', FS_IO_MAX);
     static const uint32_t groups[FS_GROUPS_MAX];
     const struct fs_cred cred = {.n_groups = FS_GROUPS_MAX, .groups = groups};
     const struct wire_write_request request = {.data = {data, FS_IO_MAX}};
-    struct writer writer = writer_on(room, WIRE_FRAME_MAX - WIRE_HEADER_SIZE);
+    struct writer writer = writer_on(room, body_max);
     wire_put_cred(&writer, &cred);
     wire_put_write_request(&writer, &request);
     assert_false(writer.failed);
@@ -342,8 +342,7 @@ static void lock_limits(void **state UNUSED)
 {
     const uint64_t end = INT64_MAX;
     const struct {
-        uint8_t kind, type;
-        uint64_t start, end;
+        uint64_t kind, type, start, end;
         bool valid;
     } cases[] = {
         {0, 0, 0, 0, true},        {1, 2, end, end, true},       {1, 1, 0, end, true},
@@ -354,8 +353,8 @@ static void lock_limits(void **state UNUSED)
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct patched body = {.length = 1 + 1 + 3 * 8 + 4};
-        body.bytes[0] = cases[i].kind;
-        body.bytes[1] = cases[i].type;
+        body.bytes[0] = (uint8_t)cases[i].kind;
+        body.bytes[1] = (uint8_t)cases[i].type;
         patch(&body, 2, cases[i].start, 8);
         patch(&body, 10, cases[i].end, 8);
         struct reader reader = reader_on(body.bytes, body.length);

@@ -128,14 +128,14 @@ static void cut_credentials(void **state UNUSED)
 static void operation_names(void **state UNUSED)
 {
     const struct {
-        uint16_t op;
         const char *name;
+        uint16_t op;
         bool call;
     } cases[] = {
-        {1, "greeting", false},  {2, "hello", true},        {16, "lookup", true},   {38, "cancel", true},
-        {64, "granted", false},  {0, "unknown", false},     {5, "unknown", false},  {15, "unknown", false},
-        {39, "unknown", false},  {63, "unknown", false},    {65, "unknown", false}, {66, "unknown", false},
-        {256, "unknown", false}, {65535, "unknown", false},
+        {"greeting", 1, false},  {"hello", 2, true},        {"lookup", 16, true},   {"cancel", 38, true},
+        {"granted", 64, false},  {"unknown", 0, false},     {"unknown", 5, false},  {"unknown", 15, false},
+        {"unknown", 39, false},  {"unknown", 63, false},    {"unknown", 65, false}, {"unknown", 66, false},
+        {"unknown", 256, false}, {"unknown", 65535, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         assert_string_equal(wire_op_name(cases[i].op), cases[i].name);
