@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// The storage seam: everything one file system keeps, behind one table of operations. Implementations: SQLite + data
-// files (store_sqlite.h), an in-memory model (store_model.h), and a fault-injecting wrapper around any other
-// (store_fault.h). All are held to one conformance suite (tests/unit/store_suite.c).
+// The storage seam: everything one file system keeps, behind one table of operations. Implementations: SQLite
+// + data files (store_sqlite.h), an in-memory model (store_model.h), and a fault-injecting wrapper around any
+// other (store_fault.h). All are held to one conformance suite (tests/unit/store_suite.c).
 //
-// Callers never touch `struct store_ops`: the store_*() functions below check their arguments and the transaction
-// state, then call. One thread owns a store; only store_sync_run() may run elsewhere.
+// Callers never touch `struct store_ops`: the store_*() functions below check their arguments and the
+// transaction state, then call. One thread owns a store; only store_sync_run() may run elsewhere.
 //
-// Transactions. Every write happens between store_begin() and store_commit() or store_rollback(); reads are allowed
-// outside and see committed state, inside they see the transaction's own writes. Savepoints do not nest. After a failed
-// commit the transaction is still open and must be rolled back.
+// Transactions. Every write happens between store_begin() and store_commit() or store_rollback(); reads are
+// allowed outside and see committed state, inside they see the transaction's own writes. Savepoints do not
+// nest. After a failed commit the transaction is still open and must be rolled back.
 //
-// Data. The bytes of a regular file or symlink belong to its inode number. Where they lie (inline in the database or
-// in a data file) is the engine's business. Bytes that were never written, and bytes at or past the inode's committed
-// size, read as zeros when they come to lie inside the size again. Data reaches its place before the metadata that
-// makes it visible commits; overwrites within the size are not undone by a rollback; growth is (the bytes past the
-// committed size read as zeros afterwards). What frees or shrinks data commits an intent and acts on it only after the
-// log that holds the intent has been synced.
+// Data. The bytes of a regular file or symlink belong to its inode number. Where they lie (inline in the
+// database or in a data file) is the engine's business. Bytes that were never written, and bytes at or past
+// the inode's committed size, read as zeros when they come to lie inside the size again. Data reaches its
+// place before the metadata that makes it visible commits; overwrites within the size are not undone by a
+// rollback; growth is (the bytes past the committed size read as zeros afterwards). What frees or shrinks
+// data commits an intent and acts on it only after the log that holds the intent has been synced.
 //
 // Durability. After store_commit() the change survives the death of the process. It survives power loss once
 // store_sync() or a sync job that was prepared after that commit has succeeded.
 //
-// Errors: negative errno. -ENOENT for what is not there, -EEXIST for what already is, -ENOSPC and -EIO from the
-// medium, -EUCLEAN when stored bytes make no sense. A failed write leaves the transaction open and the half-done
-// operation undone when it ran inside a savepoint that the caller now rolls back.
+// Errors: negative errno. -ENOENT for what is not there, -EEXIST for what already is, -ENOSPC and -EIO from
+// the medium, -EUCLEAN when stored bytes make no sense. A failed write leaves the transaction open and the
+// half-done operation undone when it ran inside a savepoint that the caller now rolls back.
 #ifndef BERTH_STORE_H
 #define BERTH_STORE_H
 
@@ -33,7 +33,8 @@ struct store;
 // One inode as stored. `attr.blocks` is filled by the engine on reads and ignored on writes.
 struct store_inode {
     struct fs_attr attr;
-    fs_ino parent;  // directory: its parent (the root: itself); others: a directory that links it, exact when nlink == 1
+    fs_ino parent;  // directory: its parent (the root: itself); others: a directory that links it, exact when
+                    // nlink == 1
     uint32_t flags; // reserved to core; kept as given
 };
 
@@ -45,16 +46,17 @@ struct store_dentry {
 
 // --- life ---
 
-// Closes cleanly: checkpoints, and records a clean stop. The store must have no open transaction. NULL is allowed.
+// Closes cleanly: checkpoints, and records a clean stop. The store must have no open transaction. NULL is
+// allowed.
 void store_close(struct store *store);
 
 // --- transactions ---
 
 int store_begin(struct store *store);
-int store_commit(struct store *store);   // on failure: still open, call store_rollback()
+int store_commit(struct store *store); // on failure: still open, call store_rollback()
 void store_rollback(struct store *store);
-int store_savepoint(struct store *store);          // inside a transaction, one at a time
-int store_savepoint_release(struct store *store);  // keeps what it did
+int store_savepoint(struct store *store);           // inside a transaction, one at a time
+int store_savepoint_release(struct store *store);   // keeps what it did
 void store_savepoint_rollback(struct store *store); // undoes what it did
 bool store_in_transaction(const struct store *store);
 
@@ -68,42 +70,47 @@ int store_inode_remove(struct store *store, fs_ino ino);
 // Allowed outside a transaction; never undone. n is 1..65536.
 int store_reserve_inos(struct store *store, uint32_t n, fs_ino *ret_first);
 int store_reserve_cookies(struct store *store, uint32_t n, uint64_t *ret_first); // starts at 16; fits 62 bits
-// Inodes with nlink 0 (directories included), ascending from after `after`; at most max. Returns the count or an error.
+// Inodes with nlink 0 (directories included), ascending from after `after`; at most max. Returns the count or
+// an error.
 int store_orphans(struct store *store, fs_ino after, fs_ino *ret_inos, size_t max);
 
 // --- entries ---
 
-int store_dentry_get(struct store *store, fs_ino parent, struct fs_name name, struct store_dentry *ret_dentry);
-int store_dentry_put(struct store *store, fs_ino parent, struct fs_name name, const struct store_dentry *dentry); // -EEXIST
+int store_dentry_get(struct store *store, fs_ino parent, struct fs_name name,
+                     struct store_dentry *ret_dentry);
+int store_dentry_put(struct store *store, fs_ino parent, struct fs_name name,
+                     const struct store_dentry *dentry); // -EEXIST
 // Points an existing entry at another inode and keeps its cookie. -ENOENT.
 int store_dentry_replace(struct store *store, fs_ino parent, struct fs_name name, fs_ino ino, uint32_t type);
 int store_dentry_remove(struct store *store, fs_ino parent, struct fs_name name); // -ENOENT
-// Entries with a cookie greater than `after`, ascending, until visit returns false. With `inodes`, each inode comes
-// along (NULL when missing). The name lives for the call. Visitors do not call the store.
+// Entries with a cookie greater than `after`, ascending, until visit returns false. With `inodes`, each inode
+// comes along (NULL when missing). The name lives for the call. Visitors do not call the store.
 typedef bool store_visit_dentry(void *context, struct fs_name name, const struct store_dentry *dentry,
                                 const struct store_inode *inode);
-int store_dentry_list(struct store *store, fs_ino parent, uint64_t after, bool inodes, store_visit_dentry *visit,
-                      void *context);
+int store_dentry_list(struct store *store, fs_ino parent, uint64_t after, bool inodes,
+                      store_visit_dentry *visit, void *context);
 int store_dentry_any(struct store *store, fs_ino parent, bool *ret_any); // is there an entry at all
 // Directories that hold an entry for ino; at most max. Returns the count or an error.
 int store_dentry_parents(struct store *store, fs_ino ino, fs_ino *ret_parents, size_t max);
 
 // --- data ---
 
-// Reads up to n bytes at offset, of `size` (the inode's size as the caller sees it): *ret_n < n only at the end.
+// Reads up to n bytes at offset, of `size` (the inode's size as the caller sees it): *ret_n < n only at the
+// end.
 int store_data_read(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, void *bytes, size_t n,
                     size_t *ret_n);
-// Writes all n bytes or fails. `size` is the inode's size before the write; the caller puts the new one in this
-// transaction. offset + n <= FS_FILE_SIZE_MAX.
-int store_data_write(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, const void *bytes, size_t n);
+// Writes all n bytes or fails. `size` is the inode's size before the write; the caller puts the new one in
+// this transaction. offset + n <= FS_FILE_SIZE_MAX.
+int store_data_write(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, const void *bytes,
+                     size_t n);
 // From size `from` to size `to`; either may be larger.
 int store_data_resize(struct store *store, fs_ino ino, uint64_t from, uint64_t to);
 
 // --- durability ---
 
-// A sync is prepared on the owner thread (outside or inside a transaction; it covers what is committed when it runs
-// and was committed before), run on any thread, and finished on the owner thread, in this order, each exactly once.
-// ino 0 syncs the whole store. Several may be under way.
+// A sync is prepared on the owner thread (outside or inside a transaction; it covers what is committed when
+// it runs and was committed before), run on any thread, and finished on the owner thread, in this order, each
+// exactly once. ino 0 syncs the whole store. Several may be under way.
 struct store_sync;
 int store_sync_prepare(struct store *store, fs_ino ino, struct store_sync **ret_sync);
 void store_sync_run(struct store_sync *sync);
@@ -122,8 +129,9 @@ struct store_usage {
 };
 int store_usage(struct store *store, struct store_usage *ret_usage); // cheap: O(1)
 
-// Does a bounded piece of background work (acting on synced intents, checkpointing when the log is long) if there is
-// any; the owner calls it when a turn is over. Never inside a transaction. *ret_more: call again soon.
+// Does a bounded piece of background work (acting on synced intents, checkpointing when the log is long) if
+// there is any; the owner calls it when a turn is over. Never inside a transaction. *ret_more: call again
+// soon.
 int store_upkeep(struct store *store, bool *ret_more);
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an implementation of store.h provides. Included by implementations and by store.c alone. The operations are
-// those of store.h with the same contracts, called with arguments and transaction state already checked.
+// What an implementation of store.h provides. Included by implementations and by store.c alone. The
+// operations are those of store.h with the same contracts, called with arguments and transaction state
+// already checked.
 #ifndef BERTH_STORE_IMPL_H
 #define BERTH_STORE_IMPL_H
 
@@ -21,17 +22,20 @@ struct store_ops {
     int (*reserve_inos)(struct store *store, uint32_t n, fs_ino *ret_first);
     int (*reserve_cookies)(struct store *store, uint32_t n, uint64_t *ret_first);
     int (*orphans)(struct store *store, fs_ino after, fs_ino *ret_inos, size_t max);
-    int (*dentry_get)(struct store *store, fs_ino parent, struct fs_name name, struct store_dentry *ret_dentry);
-    int (*dentry_put)(struct store *store, fs_ino parent, struct fs_name name, const struct store_dentry *dentry);
+    int (*dentry_get)(struct store *store, fs_ino parent, struct fs_name name,
+                      struct store_dentry *ret_dentry);
+    int (*dentry_put)(struct store *store, fs_ino parent, struct fs_name name,
+                      const struct store_dentry *dentry);
     int (*dentry_replace)(struct store *store, fs_ino parent, struct fs_name name, fs_ino ino, uint32_t type);
     int (*dentry_remove)(struct store *store, fs_ino parent, struct fs_name name);
-    int (*dentry_list)(struct store *store, fs_ino parent, uint64_t after, bool inodes, store_visit_dentry *visit,
-                       void *context);
+    int (*dentry_list)(struct store *store, fs_ino parent, uint64_t after, bool inodes,
+                       store_visit_dentry *visit, void *context);
     int (*dentry_any)(struct store *store, fs_ino parent, bool *ret_any);
     int (*dentry_parents)(struct store *store, fs_ino ino, fs_ino *ret_parents, size_t max);
     int (*data_read)(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, void *bytes, size_t n,
                      size_t *ret_n);
-    int (*data_write)(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, const void *bytes, size_t n);
+    int (*data_write)(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, const void *bytes,
+                      size_t n);
     int (*data_resize)(struct store *store, fs_ino ino, uint64_t from, uint64_t to);
     int (*sync_prepare)(struct store *store, fs_ino ino, struct store_sync **ret_sync);
     int (*sync_finish)(struct store *store, struct store_sync *sync);

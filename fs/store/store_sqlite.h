@@ -8,12 +8,13 @@
 
 #define STORE_FORMAT_VERSION 1
 
-// Makes an empty file system's files in `directory`, which must not exist yet (its parent must), and syncs them.
-// On failure nothing is left behind.
+// Makes an empty file system's files in `directory`, which must not exist yet (its parent must), and syncs
+// them. On failure nothing is left behind.
 int store_sqlite_create(const char *directory);
 
-// Opens it and recovers: replays intents, starts a new incarnation. -ENOENT when there is none, -EPROTONOSUPPORT when a
-// newer version wrote it, -EUCLEAN when it is damaged. *ret_store is untouched on failure.
+// Opens it and recovers: replays intents, starts a new incarnation. -ENOENT when there is none,
+// -EPROTONOSUPPORT when a newer version wrote it, -EUCLEAN when it is damaged. *ret_store is untouched on
+// failure.
 int store_sqlite_open(const char *directory, const struct env *env, struct store **ret_store);
 
 // Removes a closed store's directory and all in it.

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+// The SQLite connection: opening and checking the database, prepared statements, errors, checkpoints. What
+// comes out of the database is not trusted: the schema must be exactly ours, and integers are read within
+// bounds. Owner thread.
+#include "fs/base/check.h"
+#include "fs/base/log.h"
+#include "fs/store/sqlite_engine.h"
+#include "fs/store/store_sqlite.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#define APPLICATION_ID 0x42727468 // "Brth"
+#define DB_PATH_ROOM   4096
+
+#define TEXT(x)        TEXT_(x)
+#define TEXT_(x)       #x
+
+static const char *const statement_sql[ST_COUNT] = {
+#define STATEMENT_SQL(id, sql) [ST_##id] = (sql),
+    STATEMENTS(STATEMENT_SQL)};
+
+// In this order, word for word as sqlite_schema keeps them.
+static const char *const schema[] = {
+    "CREATE TABLE inode (ino INTEGER PRIMARY KEY, mode INTEGER NOT NULL, nlink INTEGER NOT NULL, uid INTEGER "
+    "NOT NULL, "
+    "gid INTEGER NOT NULL, rdev INTEGER NOT NULL, size INTEGER NOT NULL, parent INTEGER NOT NULL, "
+    "flags INTEGER NOT NULL, atime INTEGER NOT NULL, atime_ns INTEGER NOT NULL, mtime INTEGER NOT NULL, "
+    "mtime_ns INTEGER NOT NULL, ctime INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, btime INTEGER NOT NULL, "
+    "btime_ns INTEGER NOT NULL)",
+    "CREATE INDEX inode_orphan ON inode (ino) WHERE nlink = 0",
+    "CREATE TABLE dentry (parent INTEGER NOT NULL, name BLOB NOT NULL, ino INTEGER NOT NULL, type INTEGER "
+    "NOT NULL, "
+    "cookie INTEGER NOT NULL, PRIMARY KEY (parent, name)) WITHOUT ROWID",
+    "CREATE UNIQUE INDEX dentry_cookie ON dentry (parent, cookie)",
+    "CREATE INDEX dentry_ino ON dentry (ino)",
+    "CREATE TABLE data (ino INTEGER PRIMARY KEY, file INTEGER, bytes BLOB)",
+    "CREATE UNIQUE INDEX data_file ON data (file) WHERE file IS NOT NULL",
+    "CREATE TABLE intent (seq INTEGER PRIMARY KEY, file INTEGER NOT NULL UNIQUE, size INTEGER NOT NULL)",
+    "CREATE TABLE usage (id INTEGER PRIMARY KEY, inodes INTEGER NOT NULL, bytes INTEGER NOT NULL)",
+};
+
+// --- errors ---
+
+int db_error(struct engine *engine, int sqlite_result)
+{
+    int result = -EIO;
+    switch (sqlite_result & 0xff) {
+    case SQLITE_FULL:
+        result = -ENOSPC;
+        break;
+    case SQLITE_IOERR:
+        if (sqlite_result == SQLITE_IOERR_NOMEM)
+            result = -ENOMEM;
+        else if (sqlite3_system_errno(engine->db) == ENOSPC || sqlite3_system_errno(engine->db) == EDQUOT)
+            result = -ENOSPC;
+        break;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_FORMAT:
+    case SQLITE_SCHEMA:
+    case SQLITE_MISMATCH:
+    case SQLITE_CONSTRAINT:
+        result = -EUCLEAN;
+        break;
+    case SQLITE_NOMEM:
+        result = -ENOMEM;
+        break;
+    case SQLITE_READONLY:
+        result = -EROFS;
+        break;
+    }
+    if (result == -EIO || result == -EUCLEAN)
+        log_error("store-database", "directory=%s result=%d reason=%s", engine->directory, sqlite_result,
+                  engine->db ? sqlite3_errmsg(engine->db) : "-");
+    if (result == -ENOSPC)
+        reserve_give_back(engine);
+    // SQLite may have rolled the whole transaction back by itself: then nothing more may be written in its
+    // place.
+    if (engine->db && store_in_transaction(&engine->store) && sqlite3_get_autocommit(engine->db))
+        engine->broken = result;
+    return result;
+}
+
+int engine_writable(const struct engine *engine)
+{
+    return engine->broken ? engine->broken : engine->read_only ? -EROFS : 0;
+}
+
+// --- statements ---
+
+sqlite3_stmt *db_statement(struct engine *engine, enum statement_id id, int *ret_result)
+{
+    if (!engine->statements[id]) {
+        int prepared = sqlite3_prepare_v3(engine->db, statement_sql[id], -1, SQLITE_PREPARE_PERSISTENT,
+                                          &engine->statements[id], NULL);
+        if (prepared != SQLITE_OK) {
+            *ret_result = db_error(engine, prepared);
+            return NULL;
+        }
+    }
+    return engine->statements[id];
+}
+
+int db_step(struct engine *engine, sqlite3_stmt *statement)
+{
+    int stepped = sqlite3_step(statement);
+    if (stepped == SQLITE_ROW)
+        return 1;
+    int result = stepped == SQLITE_DONE ? 0 : db_error(engine, sqlite3_extended_errcode(engine->db));
+    db_done(statement);
+    return result;
+}
+
+void db_done(sqlite3_stmt *statement)
+{
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
+}
+
+int db_run(struct engine *engine, sqlite3_stmt *statement)
+{
+    int result = db_step(engine, statement);
+    if (result > 0)
+        db_done(statement);
+    return MIN(result, 0);
+}
+
+int db_run_id(struct engine *engine, enum statement_id id)
+{
+    int result = 0;
+    sqlite3_stmt *statement = db_statement(engine, id, &result);
+    return statement ? db_run(engine, statement) : result;
+}
+
+int64_t db_integer(sqlite3_stmt *statement, int column, int64_t low, int64_t high, bool *damaged)
+{
+    int64_t value = sqlite3_column_int64(statement, column);
+    if (sqlite3_column_type(statement, column) == SQLITE_INTEGER && value >= low && value <= high)
+        return value;
+    *damaged = true;
+    return low;
+}
+
+// One row, one integer.
+static int query_integer(struct engine *engine, const char *sql, int64_t *ret_value)
+{
+    sqlite3_stmt *statement = NULL;
+    int prepared = sqlite3_prepare_v2(engine->db, sql, -1, &statement, NULL);
+    if (prepared != SQLITE_OK)
+        return db_error(engine, prepared);
+    int result = sqlite3_step(statement);
+    if (result == SQLITE_ROW)
+        *ret_value = sqlite3_column_int64(statement, 0);
+    else
+        result = db_error(engine, sqlite3_extended_errcode(engine->db));
+    sqlite3_finalize(statement);
+    return MIN(result, 0);
+}
+
+// --- opening ---
+
+static int db_exec(struct engine *engine, const char *sql)
+{
+    int result = sqlite3_exec(engine->db, sql, NULL, NULL, NULL);
+    return result == SQLITE_OK ? 0 : db_error(engine, sqlite3_extended_errcode(engine->db));
+}
+
+static int on_log_written(void *context, sqlite3 *db, const char *name, int pages)
+{
+    (void)db;
+    (void)name;
+    ((struct engine *)context)->log_pages = pages;
+    return SQLITE_OK;
+}
+
+static int connect_to(struct engine *engine, const char *directory, int open_flags)
+{
+    char path[DB_PATH_ROOM];
+    if (snprintf(path, sizeof(path), "%s/meta.db", directory) >= (int)sizeof(path))
+        return -ENAMETOOLONG;
+    int result =
+        sqlite3_open_v2(path, &engine->db, open_flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+    if ((result & 0xff) == SQLITE_CANTOPEN && access(path, F_OK) < 0)
+        return -errno;
+    if (result != SQLITE_OK)
+        return db_error(engine, result);
+    sqlite3_db_config(engine->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(engine->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    sqlite3_db_config(engine->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL); // a refused store is left as it was
+    return db_exec(engine, "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0");
+}
+
+static int check_version(struct engine *engine)
+{
+    int64_t application = 0, version = 0;
+    int result = query_integer(engine, "PRAGMA application_id", &application);
+    if (result == 0)
+        result = query_integer(engine, "PRAGMA user_version", &version);
+    if (result < 0)
+        return result;
+    if (application != APPLICATION_ID || version < 1)
+        return -EUCLEAN;
+    if (version > STORE_FORMAT_VERSION) {
+        log_error("store-version", "directory=%s version=%lld newest-known=%d", engine->directory,
+                  (long long)version, STORE_FORMAT_VERSION);
+        return -EPROTONOSUPPORT;
+    }
+    return 0;
+}
+
+static int check_schema(struct engine *engine)
+{
+    sqlite3_stmt *statement = NULL;
+    int prepared =
+        sqlite3_prepare_v2(engine->db, "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid",
+                           -1, &statement, NULL);
+    if (prepared != SQLITE_OK)
+        return db_error(engine, prepared);
+    size_t n = 0;
+    int stepped;
+    while ((stepped = sqlite3_step(statement)) == SQLITE_ROW) {
+        const char *sql = (const char *)sqlite3_column_text(statement, 0);
+        if (n >= ARRAY_LEN(schema) || !sql || strcmp(sql, schema[n]) != 0)
+            break;
+        n++;
+    }
+    int result = stepped == SQLITE_DONE && n == ARRAY_LEN(schema) ? 0 : -EUCLEAN;
+    if (stepped != SQLITE_DONE && stepped != SQLITE_ROW)
+        result = db_error(engine, sqlite3_extended_errcode(engine->db));
+    sqlite3_finalize(statement);
+    return result;
+}
+
+static int open_log(struct engine *engine)
+{
+    engine->wal_fd = openat(engine->dir_fd, "meta.db-wal", O_RDWR | O_CLOEXEC);
+    if (engine->wal_fd < 0)
+        return -errno;
+    return fsync(engine->dir_fd) < 0 ? -errno : 0;
+}
+
+int db_open(struct engine *engine)
+{
+    int result = connect_to(engine, engine->directory, SQLITE_OPEN_READWRITE);
+    if (result == 0)
+        result = check_version(engine);
+    if (result == 0)
+        result = db_exec(engine, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; "
+                                 "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -" TEXT(PAGE_CACHE_KIB));
+    if (result == 0)
+        result = check_schema(engine);
+    if (result < 0)
+        return result;
+    sqlite3_wal_hook(engine->db, on_log_written, engine);
+    return open_log(engine);
+}
+
+void db_close(struct engine *engine)
+{
+    for (size_t i = 0; i < ST_COUNT; i++)
+        sqlite3_finalize(engine->statements[i]);
+    memset(engine->statements, 0, sizeof(engine->statements));
+    sqlite3_close(engine->db);
+    engine->db = NULL;
+    if (engine->wal_fd >= 0)
+        close(engine->wal_fd);
+    engine->wal_fd = -1;
+}
+
+int db_checkpoint(struct engine *engine, int mode)
+{
+    int in_log = 0, moved = 0;
+    int result = sqlite3_wal_checkpoint_v2(engine->db, NULL, mode, &in_log, &moved);
+    if (result != SQLITE_OK)
+        return db_error(engine, result);
+    engine->log_pages = in_log - moved;
+    return 0;
+}
+
+// --- creating ---
+
+int db_create(const char *directory)
+{
+    struct engine engine = {.directory = (char *)directory, .wal_fd = -1, .dir_fd = -1};
+    int result = connect_to(&engine, directory, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    if (result == 0)
+        result =
+            db_exec(&engine, "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+    if (result == 0)
+        result = db_exec(&engine, "BEGIN");
+    for (size_t i = 0; result == 0 && i < ARRAY_LEN(schema); i++)
+        result = db_exec(&engine, schema[i]);
+    if (result == 0)
+        result = db_exec(
+            &engine, "INSERT INTO usage VALUES (1, 0, 0); PRAGMA application_id = " TEXT(
+                         APPLICATION_ID) "; PRAGMA user_version = " TEXT(STORE_FORMAT_VERSION) "; COMMIT");
+    if (result == 0)
+        result = db_checkpoint(&engine, SQLITE_CHECKPOINT_TRUNCATE);
+    db_close(&engine);
+    return result;
+}

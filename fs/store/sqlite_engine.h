@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of the SQLite engine share: the engine itself and its parts. Included by sqlite*.c alone.
+// Everything here belongs to the owner thread. Layout on disk: docs/STORAGE.md.
+#ifndef BERTH_STORE_SQLITE_ENGINE_H
+#define BERTH_STORE_SQLITE_ENGINE_H
+
+#include "fs/base/env.h"
+#include "fs/base/list.h"
+#include "fs/base/table.h"
+#include "fs/store/store_impl.h"
+#include <sqlite3.h>
+
+#define INLINE_SIZE_MAX    (16u * 1024u) // bytes of a file that lie in the database; past it a data file
+#define PAGE_CACHE_KIB     8192          // of SQLite's own page cache
+#define RESERVE_SIZE       (8u * 1024u * 1024u) // bytes kept back so that a full disk can still be emptied
+#define DATAFILE_OPEN_MAX  128u                 // descriptors of data files that one store keeps open
+#define DATAFILES_IN_SHARD 4096u                // data files in one directory below data/
+#define INTENT_BATCH_MAX   64                   // intents that one upkeep acts on
+#define LOG_PAGES_LONG     1024                 // pages in the log after which upkeep checkpoints: 4 MiB
+#define UPKEEP_DELAY_NS    UINT64_C(1000000000) // an intent waits this long for somebody else's sync of the log
+#define PATH_ROOM          64                   // a data file's path below data/
+
+// --- numbers that are never handed out twice (sqlite_numbers.c) ---
+
+enum number_kind { NUMBER_INO, NUMBER_COOKIE, NUMBER_FILE, NUMBER_KINDS };
+
+struct numbers {
+    int fd;
+    uint64_t sequence;            // of the newest record on disk
+    uint64_t incarnation;         // counts opens
+    uint64_t next[NUMBER_KINDS];  // not on disk
+    uint64_t bound[NUMBER_KINDS]; // synced: all below may have been handed out
+    uint64_t file_floor;          // data files from here on were made since the last recovery
+    bool clean;                   // the store was closed after everything had been synced
+};
+
+int numbers_create(int dir_fd);
+int numbers_load(struct numbers *numbers, int dir_fd);
+void numbers_free(struct numbers *numbers);
+int numbers_start(struct numbers *numbers); // a new incarnation, after recovery
+int numbers_stop(struct numbers *numbers);  // the mark of a clean stop
+int numbers_take(struct numbers *numbers, enum number_kind kind, uint32_t n, uint64_t *ret_first);
+
+// --- prepared statements (sqlite_db.c) ---
+
+// Name, SQL. Each is prepared on first use.
+#define STATEMENTS(X)                                                                                        \
+    X(BEGIN, "BEGIN")                                                                                        \
+    X(COMMIT, "COMMIT")                                                                                      \
+    X(ROLLBACK, "ROLLBACK")                                                                                  \
+    X(SAVEPOINT, "SAVEPOINT operation")                                                                      \
+    X(SAVEPOINT_RELEASE, "RELEASE operation")                                                                \
+    X(SAVEPOINT_ROLLBACK, "ROLLBACK TO operation")                                                           \
+    X(USAGE_GET, "SELECT inodes, bytes FROM usage WHERE id = 1")                                             \
+    X(USAGE_PUT, "UPDATE usage SET inodes = ?1, bytes = ?2 WHERE id = 1")                                    \
+    X(INODE_GET, "SELECT " INODE_COLUMNS ", " INODE_FILE " FROM inode i WHERE i.ino = ?1")                   \
+    X(INODE_SIZE, "SELECT mode, size FROM inode WHERE ino = ?1")                                             \
+    X(INODE_INSERT, "INSERT INTO inode VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)") \
+    X(INODE_UPDATE,                                                                                          \
+      "UPDATE inode SET mode=?2, nlink=?3, uid=?4, gid=?5, rdev=?6, size=?7, parent=?8, flags=?9, "          \
+      "atime=?10, atime_ns=?11, mtime=?12, mtime_ns=?13, ctime=?14, ctime_ns=?15, btime=?16, "               \
+      "btime_ns=?17 WHERE ino=?1")                                                                           \
+    X(INODE_DELETE, "DELETE FROM inode WHERE ino = ?1")                                                      \
+    X(ORPHANS, "SELECT ino FROM inode WHERE nlink = 0 AND ino > ?1 ORDER BY ino LIMIT ?2")                   \
+    X(DENTRY_GET, "SELECT ino, type, cookie FROM dentry WHERE parent = ?1 AND name = ?2")                    \
+    X(DENTRY_INSERT, "INSERT INTO dentry (parent, name, ino, type, cookie) VALUES (?1, ?2, ?3, ?4, ?5) "     \
+                     "ON CONFLICT (parent, name) DO NOTHING")                                                \
+    X(DENTRY_UPDATE, "UPDATE dentry SET ino = ?3, type = ?4 WHERE parent = ?1 AND name = ?2")                \
+    X(DENTRY_DELETE, "DELETE FROM dentry WHERE parent = ?1 AND name = ?2")                                   \
+    X(DENTRY_ANY, "SELECT 1 FROM dentry WHERE parent = ?1 LIMIT 1")                                          \
+    X(DENTRY_PARENTS, "SELECT DISTINCT parent FROM dentry WHERE ino = ?1 ORDER BY parent LIMIT ?2")          \
+    X(DENTRY_LIST,                                                                                           \
+      "SELECT d.ino, d.type, d.cookie, d.name FROM dentry d WHERE d.parent = ?1 AND d.cookie > ?2 "          \
+      "ORDER BY d.cookie")                                                                                   \
+    X(DENTRY_LIST_INODES,                                                                                    \
+      "SELECT d.ino, d.type, d.cookie, d.name, " INODE_COLUMNS ", " INODE_FILE " FROM dentry d "             \
+      "LEFT JOIN inode i ON i.ino = d.ino WHERE d.parent = ?1 AND d.cookie > ?2 ORDER BY d.cookie")          \
+    X(DATA_GET, "SELECT file, bytes FROM data WHERE ino = ?1")                                               \
+    X(DATA_PUT, "INSERT INTO data (ino, file, bytes) VALUES (?1, ?2, ?3) ON CONFLICT (ino) DO UPDATE "       \
+                "SET file = ?2, bytes = ?3")                                                                 \
+    X(DATA_DELETE, "DELETE FROM data WHERE ino = ?1")                                                        \
+    X(DATA_FILE_USED, "SELECT 1 FROM data WHERE file = ?1 UNION ALL SELECT 1 FROM intent WHERE file = ?1")   \
+    X(DATA_FILES_FROM, "SELECT file FROM data WHERE file >= ?1")                                             \
+    X(INTENT_PUT, "INSERT INTO intent (seq, file, size) VALUES (?1, ?2, ?3) ON CONFLICT (file) DO UPDATE "   \
+                  "SET seq = ?1, size = ?3")                                                                 \
+    X(INTENT_GET, "SELECT seq FROM intent WHERE file = ?1")                                                  \
+    X(INTENT_DELETE, "DELETE FROM intent WHERE file = ?1")                                                   \
+    X(INTENT_LIST, "SELECT file, size FROM intent WHERE seq <= ?1 ORDER BY seq LIMIT ?2")                    \
+    X(INTENT_LAST, "SELECT coalesce(max(seq), 0) FROM intent")                                               \
+    X(NUMBERS_USED,                                                                                          \
+      "SELECT (SELECT coalesce(max(ino), 0) FROM inode), (SELECT coalesce(max(file), 0) FROM data)")
+
+#define INODE_COLUMNS                                                                                \
+    "i.ino, i.mode, i.nlink, i.uid, i.gid, i.rdev, i.size, i.parent, i.flags, i.atime, i.atime_ns, " \
+    "i.mtime, "                                                                                      \
+    "i.mtime_ns, i.ctime, i.ctime_ns, i.btime, i.btime_ns"
+#define INODE_N_COLUMNS 17
+// The data file of an inode that may have one worth asking for its blocks.
+#define INODE_FILE            "CASE WHEN i.size > 16384 THEN (SELECT file FROM data WHERE data.ino = i.ino) END"
+
+#define STATEMENT_ID(id, sql) ST_##id,
+enum statement_id { STATEMENTS(STATEMENT_ID) ST_COUNT };
+
+// --- the engine ---
+
+struct usage_counts {
+    uint64_t inodes, bytes;
+};
+
+// A data file that this transaction made or made longer.
+struct grown_file {
+    fs_ino ino;
+    uint64_t file;
+    bool created;
+};
+
+struct grown_files {
+    struct grown_file *files; // owned
+    size_t n, capacity;
+    size_t at_savepoint; // n then
+};
+
+struct datafiles {
+    struct table by_id;
+    struct list lru; // oldest first
+    size_t n_open;
+};
+
+struct engine {
+    struct store store; // first
+    const struct env *env;
+    char *directory; // owned
+    int dir_fd, data_fd, wal_fd;
+
+    sqlite3 *db;
+    sqlite3_stmt *statements[ST_COUNT];
+    int log_pages; // in the log after the last commit
+    int broken; // SQLite gave the transaction up by itself: the error that every call answers until rollback
+    bool read_only;   // a sync failed
+    bool scarce;      // the reserve has been given back: nothing may grow
+    bool files_dirty; // a data file was written since the last sync of everything
+
+    struct usage_counts usage, usage_at_begin, usage_at_savepoint;
+
+    struct numbers numbers;
+    fs_ino unsynced_ino_floor; // inodes from here on were made after the last sync was prepared
+
+    struct datafiles open_files;
+    struct grown_files grown;
+
+    // Intents have ascending numbers: those up to `committed` are committed, those up to `synced` are on disk
+    // too.
+    uint64_t intent_last, intent_committed, intent_synced;
+    bool intents_left;        // there may be intents at all
+    uint64_t intent_since_ns; // when upkeep first saw one that is not on disk yet; 0: none
+};
+
+static inline struct engine *engine_of(struct store *store)
+{
+    return (struct engine *)store;
+}
+
+// --- database (sqlite_db.c) ---
+
+int db_create(const char *directory);
+int db_open(
+    struct engine *engine); // opens, checks version and schema, recovers the log, opens the log's descriptor
+void db_close(struct engine *engine); // NULL members are allowed
+// A statement, reset and ready for binding; NULL after an error, which *ret_result tells.
+sqlite3_stmt *db_statement(struct engine *engine, enum statement_id id, int *ret_result);
+// Steps once. 1: a row; 0: done; or an error. After a row the caller calls db_done() when it has read it.
+int db_step(struct engine *engine, sqlite3_stmt *statement);
+void db_done(sqlite3_stmt *statement);
+// Steps a statement that gives no rows, and resets it.
+int db_run(struct engine *engine, sqlite3_stmt *statement);
+int db_run_id(struct engine *engine, enum statement_id id);
+int db_error(struct engine *engine, int sqlite_result);
+int db_checkpoint(struct engine *engine, int mode); // SQLITE_CHECKPOINT_*
+// An integer column within [low, high]; otherwise sets *damaged.
+int64_t db_integer(sqlite3_stmt *statement, int column, int64_t low, int64_t high, bool *damaged);
+// 0, or why nothing may be written now.
+int engine_writable(const struct engine *engine);
+// numbers_take(); a failed sync of the numbers makes the store read-only like any other.
+int engine_take(struct engine *engine, enum number_kind kind, uint32_t n, uint64_t *ret_first);
+
+// --- inodes and entries (sqlite_inode.c, sqlite_dentry.c) ---
+
+int inode_get(struct store *store, fs_ino ino, struct store_inode *ret_inode);
+int inode_put(struct store *store, const struct store_inode *inode);
+int inode_remove(struct store *store, fs_ino ino);
+int inode_orphans(struct store *store, fs_ino after, fs_ino *ret_inos, size_t max);
+// Reads INODE_COLUMNS and INODE_FILE from column `first` on. -EUCLEAN.
+int inode_from_row(struct engine *engine, sqlite3_stmt *statement, int first, struct store_inode *ret_inode);
+int inode_size(struct engine *engine, fs_ino ino, uint32_t *ret_mode, uint64_t *ret_size);
+
+int dentry_get(struct store *store, fs_ino parent, struct fs_name name, struct store_dentry *ret_dentry);
+int dentry_put(struct store *store, fs_ino parent, struct fs_name name, const struct store_dentry *dentry);
+int dentry_replace(struct store *store, fs_ino parent, struct fs_name name, fs_ino ino, uint32_t type);
+int dentry_remove(struct store *store, fs_ino parent, struct fs_name name);
+int dentry_list(struct store *store, fs_ino parent, uint64_t after, bool inodes, store_visit_dentry *visit,
+                void *context);
+int dentry_any(struct store *store, fs_ino parent, bool *ret_any);
+int dentry_parents(struct store *store, fs_ino ino, fs_ino *ret_parents, size_t max);
+
+// --- where data lies (sqlite_data.c) ---
+
+int data_read(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, void *bytes, size_t n,
+              size_t *ret_n);
+int data_write(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, const void *bytes, size_t n);
+int data_resize(struct store *store, fs_ino ino, uint64_t from, uint64_t to);
+// Drops what there is, as an intent.
+int data_remove(struct engine *engine, fs_ino ino);
+// The inode's data file, 0 when it has none.
+int data_file(struct engine *engine, fs_ino ino, uint64_t *ret_file);
+
+// --- data files (sqlite_file.c) ---
+
+struct datafile {
+    struct table_node node; // key: the file's id
+    struct list lru;
+    int fd;
+    bool entry_synced; // its directory entry is known to be on disk
+};
+
+void datafiles_init(struct datafiles *files);
+void datafiles_free(struct datafiles *files); // closes all
+// Valid until the next call of either. A file that is missing is -EUCLEAN.
+int datafile_get(struct engine *engine, uint64_t file, struct datafile **ret_file);
+int datafile_create(struct engine *engine, uint64_t file, struct datafile **ret_file);
+int datafile_unlink(struct engine *engine, uint64_t file); // 0 when it is not there
+int datafile_read(const struct datafile *file, uint64_t offset, void *bytes, size_t n); // past its end: zeros
+int datafile_write(const struct datafile *file, uint64_t offset, const void *bytes, size_t n);
+int datafile_copy(const struct datafile *from, int to_fd,
+                  uint64_t size); // the first `size` bytes, holes kept
+int datafile_blocks(struct engine *engine, uint64_t file, uint64_t *ret_blocks); // of 512 bytes
+int datafile_sync(struct engine *engine, struct datafile *file);                 // with its directory entry
+int shard_open(struct engine *engine, uint64_t file); // the directory's descriptor; the caller closes it
+
+// Files that this transaction made or grew.
+int grown_add(struct engine *engine, fs_ino ino, uint64_t file, bool created);
+void grown_undo(struct engine *engine, size_t down_to, bool cut); // after SQLite has rolled back
+
+// --- intents (sqlite_intent.c) ---
+
+#define INTENT_UNLINK (-1)
+
+// Once the log that holds this intent is on disk: cut the file to `size`, or (INTENT_UNLINK) remove it.
+int intent_add(struct engine *engine, uint64_t file, int64_t size);
+// -ENOENT: none. Otherwise *ret_committed tells whether it was there when the transaction began.
+int intent_get(struct engine *engine, uint64_t file, bool *ret_committed);
+int intent_drop(struct engine *engine, uint64_t file);
+int intent_act(struct engine *engine,
+               bool *ret_more); // a batch of those that are on disk; outside a transaction
+
+// --- recovery (sqlite_recover.c) ---
+
+int engine_recover(struct engine *engine); // after db_open() and numbers_load()
+
+// --- durability and upkeep (sqlite_sync.c, sqlite_upkeep.c) ---
+
+int sync_prepare(struct store *store, fs_ino ino, struct store_sync **ret_sync);
+int sync_finish(struct store *store, struct store_sync *sync);
+int log_sync(struct engine *engine); // now, on this thread
+int engine_upkeep(struct store *store, bool *ret_more);
+
+int reserve_make(struct engine *engine); // -ENOSPC: the disk is too full for it
+void reserve_give_back(struct engine *engine);
+
+#endif

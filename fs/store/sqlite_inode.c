@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inode rows. The counts of inodes and bytes are kept in step in memory; the commit writes them. Owner
+// thread.
+#include "fs/base/check.h"
+#include "fs/store/sqlite_engine.h"
+#include <errno.h>
+
+#define NSEC_MAX 999999999
+
+static bool mode_possible(uint32_t mode)
+{
+    switch (mode & S_IFMT) {
+    case S_IFREG:
+    case S_IFDIR:
+    case S_IFLNK:
+    case S_IFCHR:
+    case S_IFBLK:
+    case S_IFIFO:
+    case S_IFSOCK:
+        return mode <= 0177777;
+    default:
+        return false;
+    }
+}
+
+static struct fs_time time_from_row(sqlite3_stmt *statement, int column, bool *damaged)
+{
+    return (struct fs_time){.sec = db_integer(statement, column, INT64_MIN, INT64_MAX, damaged),
+                            .nsec = (uint32_t)db_integer(statement, column + 1, 0, NSEC_MAX, damaged)};
+}
+
+// Without a data file the bytes lie in the database, and what is past them is a hole.
+static int blocks_of(struct engine *engine, sqlite3_stmt *statement, int column, uint64_t size,
+                     uint64_t *ret_blocks)
+{
+    if (sqlite3_column_type(statement, column) == SQLITE_NULL) {
+        *ret_blocks = (MIN(size, INLINE_SIZE_MAX) + 511) / 512;
+        return 0;
+    }
+    bool damaged = false;
+    uint64_t file = (uint64_t)db_integer(statement, column, 1, INT64_MAX, &damaged);
+    return damaged ? -EUCLEAN : datafile_blocks(engine, file, ret_blocks);
+}
+
+int inode_from_row(struct engine *engine, sqlite3_stmt *statement, int first, struct store_inode *ret_inode)
+{
+    bool damaged = false;
+    struct store_inode inode = {
+        .attr.ino = (fs_ino)db_integer(statement, first, 1, INT64_MAX, &damaged),
+        .attr.mode = (uint32_t)db_integer(statement, first + 1, 0, 0177777, &damaged),
+        .attr.nlink = (uint32_t)db_integer(statement, first + 2, 0, UINT32_MAX, &damaged),
+        .attr.uid = (uint32_t)db_integer(statement, first + 3, 0, UINT32_MAX, &damaged),
+        .attr.gid = (uint32_t)db_integer(statement, first + 4, 0, UINT32_MAX, &damaged),
+        .attr.rdev = (uint32_t)db_integer(statement, first + 5, 0, UINT32_MAX, &damaged),
+        .attr.size = (uint64_t)db_integer(statement, first + 6, 0, FS_FILE_SIZE_MAX, &damaged),
+        .parent = (fs_ino)db_integer(statement, first + 7, 0, INT64_MAX, &damaged),
+        .flags = (uint32_t)db_integer(statement, first + 8, 0, UINT32_MAX, &damaged),
+        .attr.atime = time_from_row(statement, first + 9, &damaged),
+        .attr.mtime = time_from_row(statement, first + 11, &damaged),
+        .attr.ctime = time_from_row(statement, first + 13, &damaged),
+        .attr.btime = time_from_row(statement, first + 15, &damaged),
+    };
+    if (damaged || !mode_possible(inode.attr.mode))
+        return -EUCLEAN;
+    int result = blocks_of(engine, statement, first + INODE_N_COLUMNS, inode.attr.size, &inode.attr.blocks);
+    if (result == 0)
+        *ret_inode = inode;
+    return result;
+}
+
+int inode_get(struct store *store, fs_ino ino, struct store_inode *ret_inode)
+{
+    struct engine *engine = engine_of(store);
+    int result = engine->broken;
+    sqlite3_stmt *statement = result == 0 ? db_statement(engine, ST_INODE_GET, &result) : NULL;
+    if (!statement)
+        return result;
+    sqlite3_bind_int64(statement, 1, (sqlite3_int64)ino);
+    result = db_step(engine, statement);
+    if (result <= 0)
+        return result < 0 ? result : -ENOENT;
+    result = inode_from_row(engine, statement, 0, ret_inode);
+    db_done(statement);
+    return result;
+}
+
+int inode_size(struct engine *engine, fs_ino ino, uint32_t *ret_mode, uint64_t *ret_size)
+{
+    int result = 0;
+    sqlite3_stmt *statement = db_statement(engine, ST_INODE_SIZE, &result);
+    if (!statement)
+        return result;
+    sqlite3_bind_int64(statement, 1, (sqlite3_int64)ino);
+    result = db_step(engine, statement);
+    if (result <= 0)
+        return result < 0 ? result : -ENOENT;
+    bool damaged = false;
+    uint32_t mode = (uint32_t)db_integer(statement, 0, 0, 0177777, &damaged);
+    uint64_t size = (uint64_t)db_integer(statement, 1, 0, FS_FILE_SIZE_MAX, &damaged);
+    db_done(statement);
+    if (damaged)
+        return -EUCLEAN;
+    *ret_mode = mode;
+    *ret_size = size;
+    return 0;
+}
+
+static void bind_time(sqlite3_stmt *statement, int index, struct fs_time time)
+{
+    sqlite3_bind_int64(statement, index, time.sec);
+    sqlite3_bind_int64(statement, index + 1, time.nsec);
+}
+
+static int write_row(struct engine *engine, enum statement_id id, const struct store_inode *inode)
+{
+    int result = 0;
+    sqlite3_stmt *statement = db_statement(engine, id, &result);
+    if (!statement)
+        return result;
+    const struct fs_attr *attr = &inode->attr;
+    sqlite3_bind_int64(statement, 1, (sqlite3_int64)attr->ino);
+    sqlite3_bind_int64(statement, 2, attr->mode);
+    sqlite3_bind_int64(statement, 3, attr->nlink);
+    sqlite3_bind_int64(statement, 4, attr->uid);
+    sqlite3_bind_int64(statement, 5, attr->gid);
+    sqlite3_bind_int64(statement, 6, attr->rdev);
+    sqlite3_bind_int64(statement, 7, (sqlite3_int64)attr->size);
+    sqlite3_bind_int64(statement, 8, (sqlite3_int64)inode->parent);
+    sqlite3_bind_int64(statement, 9, inode->flags);
+    bind_time(statement, 10, attr->atime);
+    bind_time(statement, 12, attr->mtime);
+    bind_time(statement, 14, attr->ctime);
+    bind_time(statement, 16, attr->btime);
+    return db_run(engine, statement);
+}
+
+// What a file counts for in the sum of bytes.
+static uint64_t counted_bytes(uint32_t mode, uint64_t size)
+{
+    return S_ISREG(mode) ? size : 0;
+}
+
+int inode_put(struct store *store, const struct store_inode *inode)
+{
+    struct engine *engine = engine_of(store);
+    int result = engine_writable(engine);
+    if (result < 0)
+        return result;
+    uint32_t mode = 0;
+    uint64_t size = 0;
+    int known = inode_size(engine, inode->attr.ino, &mode, &size);
+    if (known < 0 && known != -ENOENT)
+        return known;
+    if (known == -ENOENT && engine->scarce)
+        return -ENOSPC;
+    result = write_row(engine, known == 0 ? ST_INODE_UPDATE : ST_INODE_INSERT, inode);
+    if (result < 0)
+        return result;
+    engine->usage.inodes += known == -ENOENT;
+    engine->usage.bytes += counted_bytes(inode->attr.mode, inode->attr.size) - counted_bytes(mode, size);
+    return 0;
+}
+
+int inode_remove(struct store *store, fs_ino ino)
+{
+    struct engine *engine = engine_of(store);
+    uint32_t mode;
+    uint64_t size;
+    int result = engine_writable(engine);
+    if (result == 0)
+        result = inode_size(engine, ino, &mode, &size);
+    if (result == 0 && (S_ISREG(mode) || S_ISLNK(mode)))
+        result = data_remove(engine, ino);
+    sqlite3_stmt *statement = result == 0 ? db_statement(engine, ST_INODE_DELETE, &result) : NULL;
+    if (!statement)
+        return result;
+    sqlite3_bind_int64(statement, 1, (sqlite3_int64)ino);
+    result = db_run(engine, statement);
+    if (result < 0)
+        return result;
+    engine->usage.inodes--;
+    engine->usage.bytes -= counted_bytes(mode, size);
+    return 0;
+}
+
+int inode_orphans(struct store *store, fs_ino after, fs_ino *ret_inos, size_t max)
+{
+    struct engine *engine = engine_of(store);
+    int result = engine->broken;
+    sqlite3_stmt *statement = result == 0 ? db_statement(engine, ST_ORPHANS, &result) : NULL;
+    if (!statement)
+        return result;
+    sqlite3_bind_int64(statement, 1, (sqlite3_int64)after);
+    sqlite3_bind_int64(statement, 2, (sqlite3_int64)max);
+    int n = 0;
+    bool damaged = false;
+    while ((result = db_step(engine, statement)) > 0)
+        ret_inos[n++] = (fs_ino)db_integer(statement, 0, 1, INT64_MAX, &damaged);
+    if (damaged)
+        return -EUCLEAN;
+    return result < 0 ? result : n;
+}

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// Work between turns: acting on intents whose log is on disk, checkpointing a long log, and the reserve: a
+// file of preallocated bytes that is given back when the disk is full, so that removing files can still be
+// committed. While it is gone (`scarce`) nothing may grow. Owner thread, outside transactions.
+#include "fs/base/check.h"
+#include "fs/base/log.h"
+#include "fs/store/sqlite_engine.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/statvfs.h>
+
+int reserve_make(struct engine *engine)
+{
+    _cleanup_(closep) int fd = openat(engine->dir_fd, "reserve", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    int result = -posix_fallocate(fd, 0, RESERVE_SIZE);
+    if (result < 0)
+        (void)!ftruncate(fd, 0);
+    engine->scarce = result < 0;
+    return result;
+}
+
+void reserve_give_back(struct engine *engine)
+{
+    if (engine->scarce || engine->dir_fd < 0)
+        return;
+    engine->scarce = true;
+    log_warn("store-full", "directory=%s", engine->directory);
+    int fd = openat(engine->dir_fd, "reserve", O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    if (ftruncate(fd, 0) < 0)
+        log_warn("store-reserve", "directory=%s error=%d", engine->directory, errno);
+    close(fd);
+}
+
+static void reserve_again(struct engine *engine)
+{
+    struct statvfs space;
+    if (fstatvfs(engine->dir_fd, &space) < 0 || space.f_bavail * space.f_frsize < 2 * (uint64_t)RESERVE_SIZE)
+        return;
+    if (reserve_make(engine) == 0)
+        log_info("store-room", "directory=%s", engine->directory);
+}
+
+// Somebody's fsync usually brings the log to disk in time; otherwise this does, once for all that waited.
+static int intents_upkeep(struct engine *engine, bool *ret_more)
+{
+    if (engine->intent_synced < engine->intent_committed) {
+        uint64_t now = env_monotonic_ns(engine->env);
+        if (engine->intent_since_ns == 0)
+            engine->intent_since_ns = now;
+        if (engine->scarce || now - engine->intent_since_ns >= UPKEEP_DELAY_NS) {
+            engine->intent_since_ns = 0;
+            int result = log_sync(engine);
+            if (result < 0)
+                return result;
+        }
+    }
+    bool more_synced = false;
+    int result = intent_act(engine, &more_synced);
+    if (result == 0)
+        *ret_more = engine->intents_left;
+    return result;
+}
+
+int engine_upkeep(struct store *store, bool *ret_more)
+{
+    struct engine *engine = engine_of(store);
+    bool more = false;
+    if (engine->read_only) {
+        *ret_more = false;
+        return 0;
+    }
+    int result = engine->intents_left ? intents_upkeep(engine, &more) : 0;
+    if (result == 0 && engine->log_pages >= LOG_PAGES_LONG)
+        result = db_checkpoint(engine, SQLITE_CHECKPOINT_PASSIVE);
+    if (engine->scarce)
+        reserve_again(engine);
+    if (result == 0)
+        *ret_more = more;
+    return result;
+}
