@@ -73,7 +73,8 @@ class Help(unittest.TestCase):
         wrong = [("berthd", "--no-such-option"), ("berthd", "word"), ("berthd", "--durability", "maybe"),
                  ("berthd", "--lease", "soon"), ("berthd", "--listen", "nowhere"),
                  ("berth",), ("berth", "no-such-command"), ("berth", "mount"), ("berth", "mount", "one-word"),
-                 ("berth", "mount", "no-access-point", "/mnt"), ("berth", "mount", "-o", "no-such-option", NOWHERE + "@x:1", "/mnt"),
+                 ("berth", "mount", "no-access-point", "/mnt"),
+                 ("berth", "mount", "-o", "no-such-option", NOWHERE + "@x:1", "/mnt"),
                  ("berth", "umount"), ("berth", "status"), ("berth", "fs"), ("berth", "fs", "no-such-command"),
                  ("berth", "ap", "create"), ("berth", "ap", "create", "--fs", "fs-0", "--uid", "x", "--gid", "1"),
                  ("berth-fn",), ("berth-fn", "serve"), ("berth-fn", "serve", "--sandbox", "sand")]
@@ -262,7 +263,8 @@ class Mounting(Failures):
         self.assertEqual(run(harness.program("berth"), "umount", self.directory).returncode, 0)
 
     def test_umount_of_what_is_not_mounted(self):
-        self.assert_refused([harness.program("berth"), "umount", self.directory], re.escape(self.directory), "not mounted|no.*mount")
+        self.assert_refused([harness.program("berth"), "umount", self.directory], re.escape(self.directory),
+                            "not mounted|no.*mount")
         self.assert_refused([harness.program("berth"), "status", self.directory], re.escape(self.directory))
 
     def test_a_crashed_mount_does_not_stop_the_server(self):
