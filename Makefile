@@ -59,7 +59,7 @@ PROGRAMS := berthd berth berth-api berth-fn
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
-all: libraries $(PROGRAMS:%=$(BUILD)/bin/%) $(BUILD)/bin/bootstrap.py
+all: libraries $(PROGRAMS:%=$(BUILD)/bin/%)
 
 libraries:
 	@$(PKG_CONFIG) --exists $(PACKAGES) || { echo "libraries are missing: make deps installs them" >&2; exit 1; }
@@ -84,11 +84,6 @@ $(BUILD)/bin/berth-api: $(CLI_O) $(BASE_O)
 $(BUILD)/bin/berth-fn: $(SHIM_O) $(BASE_O)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) $^ $(LIBS_shim) -lpthread -o $@
-
-# What berth-fn runs Python handlers with; it looks beside itself, then in ../libexec/berth.
-$(BUILD)/bin/bootstrap.py: shim/bootstrap.py
-	@mkdir -p $(@D)
-	cp $< $@
 
 # --- packages: installs what is missing, and asks the network for nothing when all is there ---
 
@@ -183,7 +178,7 @@ install: all
 	install -d $(BINDIR) $(LIBEXECDIR) $(SBINDIR) $(MANDIR)/man1 $(MANDIR)/man8 $(UNITDIR)
 	install -m 0755 $(BUILD)/bin/berthd $(BUILD)/bin/berth $(BUILD)/bin/berth-fn $(BINDIR)
 	install -m 0755 $(BUILD)/bin/berth-api $(LIBEXECDIR)
-	install -m 0644 $(BUILD)/bin/bootstrap.py $(LIBEXECDIR)
+	install -m 0644 shim/bootstrap.py $(LIBEXECDIR)
 	ln -sf $(PREFIX)/bin/berth $(SBINDIR)/mount.berth
 	install -m 0644 docs/man/*.1 $(MANDIR)/man1
 	install -m 0644 docs/man/*.8 $(MANDIR)/man8
