@@ -187,7 +187,8 @@ static int connect_to(struct engine *engine, const char *directory, int open_fla
         return db_error(engine, result);
     sqlite3_db_config(engine->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(engine->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-    sqlite3_db_config(engine->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL); // a refused store is left as it was
+    sqlite3_db_config(engine->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1,
+                      NULL); // a refused store is left as it was
     return db_exec(engine, "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0");
 }
 
@@ -202,7 +203,7 @@ static int check_version(struct engine *engine)
     if (application != APPLICATION_ID || version < 1)
         return -EUCLEAN;
     if (version > STORE_FORMAT_VERSION) {
-        log_error("store-version", "directory=%s version=%lld newest-known=%d", engine->directory,
+        log_error("store-version", "directory=%s version=%lld newest=%d", engine->directory,
                   (long long)version, STORE_FORMAT_VERSION);
         return -EPROTONOSUPPORT;
     }
@@ -278,6 +279,20 @@ int db_checkpoint(struct engine *engine, int mode)
     return 0;
 }
 
+int db_shrink(struct engine *engine, bool *ret_more)
+{
+    int result = db_exec(engine, "PRAGMA incremental_vacuum(" TEXT(VACUUM_PAGES) ")");
+    sqlite3_stmt *statement = result == 0 ? db_statement(engine, ST_FREE_PAGES, &result) : NULL;
+    if (!statement)
+        return result;
+    result = db_step(engine, statement);
+    if (result < 0)
+        return result;
+    *ret_more = result > 0 && sqlite3_column_int64(statement, 0) > 0;
+    db_done(statement);
+    return db_checkpoint(engine, SQLITE_CHECKPOINT_PASSIVE);
+}
+
 // --- creating ---
 
 int db_create(const char *directory)
@@ -285,8 +300,8 @@ int db_create(const char *directory)
     struct engine engine = {.directory = (char *)directory, .wal_fd = -1, .dir_fd = -1};
     int result = connect_to(&engine, directory, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
     if (result == 0)
-        result =
-            db_exec(&engine, "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
+        result = db_exec(&engine, "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA "
+                                  "journal_mode = WAL; PRAGMA synchronous = FULL");
     if (result == 0)
         result = db_exec(&engine, "BEGIN");
     for (size_t i = 0; result == 0 && i < ARRAY_LEN(schema); i++)

@@ -18,6 +18,7 @@
 #define INTENT_BATCH_MAX   64                   // intents that one upkeep acts on
 #define LOG_PAGES_LONG     1024                 // pages in the log after which upkeep checkpoints: 4 MiB
 #define UPKEEP_DELAY_NS    UINT64_C(1000000000) // an intent waits this long for somebody else's sync of the log
+#define VACUUM_PAGES       256                  // pages that one upkeep gives back to a full disk
 #define PATH_ROOM          64                   // a data file's path below data/
 
 // --- numbers that are never handed out twice (sqlite_numbers.c) ---
@@ -86,6 +87,7 @@ int numbers_take(struct numbers *numbers, enum number_kind kind, uint32_t n, uin
     X(INTENT_GET, "SELECT seq FROM intent WHERE file = ?1")                                                  \
     X(INTENT_DELETE, "DELETE FROM intent WHERE file = ?1")                                                   \
     X(INTENT_LIST, "SELECT file, size FROM intent WHERE seq <= ?1 ORDER BY seq LIMIT ?2")                    \
+    X(FREE_PAGES, "PRAGMA freelist_count")                                                                   \
     X(INTENT_LAST, "SELECT coalesce(max(seq), 0) FROM intent")                                               \
     X(NUMBERS_USED,                                                                                          \
       "SELECT (SELECT coalesce(max(ino), 0) FROM inode), (SELECT coalesce(max(file), 0) FROM data)")
@@ -176,6 +178,8 @@ int db_run(struct engine *engine, sqlite3_stmt *statement);
 int db_run_id(struct engine *engine, enum statement_id id);
 int db_error(struct engine *engine, int sqlite_result);
 int db_checkpoint(struct engine *engine, int mode); // SQLITE_CHECKPOINT_*
+// Gives some of the database's unused pages back to the disk. *ret_more: there are more.
+int db_shrink(struct engine *engine, bool *ret_more);
 // An integer column within [low, high]; otherwise sets *damaged.
 int64_t db_integer(sqlite3_stmt *statement, int column, int64_t low, int64_t high, bool *damaged);
 // 0, or why nothing may be written now.

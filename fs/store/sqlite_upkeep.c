@@ -65,20 +65,30 @@ static int intents_upkeep(struct engine *engine, bool *ret_more)
     return result;
 }
 
+static int upkeep_step(struct engine *engine, bool *ret_more)
+{
+    bool intents_more = false, pages_more = false;
+    int result = engine->intents_left ? intents_upkeep(engine, &intents_more) : 0;
+    if (result == 0 && engine->log_pages >= LOG_PAGES_LONG)
+        result = db_checkpoint(engine, SQLITE_CHECKPOINT_PASSIVE);
+    if (result == 0 && engine->scarce)
+        result = db_shrink(engine, &pages_more);
+    if (result == 0)
+        *ret_more = intents_more || pages_more;
+    return result;
+}
+
+// A full disk is no failure here: the error has made the store give its reserve back, and there is a next
+// time.
 int engine_upkeep(struct store *store, bool *ret_more)
 {
     struct engine *engine = engine_of(store);
     bool more = false;
-    if (engine->read_only) {
-        *ret_more = false;
-        return 0;
-    }
-    int result = engine->intents_left ? intents_upkeep(engine, &more) : 0;
-    if (result == 0 && engine->log_pages >= LOG_PAGES_LONG)
-        result = db_checkpoint(engine, SQLITE_CHECKPOINT_PASSIVE);
+    int result = engine->read_only ? 0 : upkeep_step(engine, &more);
     if (engine->scarce)
         reserve_again(engine);
-    if (result == 0)
-        *ret_more = more;
-    return result;
+    if (result < 0 && result != -ENOSPC)
+        return result;
+    *ret_more = more;
+    return 0;
 }
