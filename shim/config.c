@@ -440,9 +440,9 @@ static int load_function(struct spot *spot, const json_t *object, size_t index, 
 static int load_list(struct spot *spot, const json_t *root, struct functions *functions)
 {
     size_t count = json_array_size(root);
-    if (!json_is_array(root) || count == 0 || count > FUNCTIONS_MAX)
-        return bad(spot, NULL, "must be a list of 1 to %u functions", FUNCTIONS_MAX);
-    functions->items = calloc(count, sizeof(*functions->items));
+    if (!json_is_array(root) || count > FUNCTIONS_MAX)
+        return bad(spot, NULL, "must be a list of at most %u functions", FUNCTIONS_MAX);
+    functions->items = calloc(count + 1, sizeof(*functions->items));
     fs_assert(functions->items);
     for (size_t i = 0; i < count; i++) {
         struct function *function = &functions->items[functions->count++];

@@ -222,7 +222,7 @@ void fleet_invoke(struct fleet *fleet, struct invocation *invocation)
 struct fleet *fleet_new(const struct fleet_options *options)
 {
     struct fleet *fleet = calloc(1, sizeof(*fleet));
-    struct pool *pools = calloc(options->functions->count, sizeof(*pools));
+    struct pool *pools = calloc(options->functions->count + 1, sizeof(*pools));
     fs_assert(fleet && pools);
     fleet->pools = pools;
     fleet->n_pools = fleet->n_timers = options->functions->count;
@@ -268,4 +268,5 @@ void fleet_stop(struct fleet *fleet, void (*done)(void *context), void *context)
             instance_stop(instance_of_link(it));
         uv_close((uv_handle_t *)&pool->timer, on_timer_closed);
     }
+    finish_stop(fleet); // without any function there is nothing to wait for
 }
