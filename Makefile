@@ -55,6 +55,9 @@ SHIM_LIB_O   := $(filter-out $(BUILD)/obj/shim/main.o,$(SHIM_O))
 
 PROGRAMS := berthd berth berth-api berth-fn
 
+# demo and check build on all processors, unless make was told a number.
+JOBS := $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc 2>/dev/null || echo 1))
+
 .PHONY: all libraries deps deps-build deps-check deps-docker deps-lint demo check conformance unit fuzz lint install clean
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -106,17 +109,17 @@ deps-lint:
 	@tests/deps $(DEPS_BUILD) $(DEPS_CHECK) $(DEPS_LINT)
 
 demo: deps
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(JOBS) all
 	@BERTH_BUILD=$(BUILD) tests/demo/demo.sh
 
 # An engine for the container tests is installed for root only: nobody else can start one. Without it they are skipped.
 check: deps-check
 	@test "$$(id -u)" != 0 || $(MAKE) --no-print-directory deps-docker || true
-	@$(MAKE) --no-print-directory all unit fuzz
+	@$(MAKE) --no-print-directory $(JOBS) all unit fuzz
 	@BERTH_BUILD=$(BUILD) tests/run $(CHECK)
 
 conformance: deps-check
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory $(JOBS) all
 	@BERTH_BUILD=$(BUILD) tests/conformance $(PJDFSTEST)
 
 # --- unit tests: tests/unit/test_FOLDER_*.c links the objects of that folder and those below it ---

@@ -34,16 +34,50 @@ def request_of(command):
     return method.group(1) if method else "GET", body.group(1) if body else None
 
 
+# A private mount namespace with a /dev/fuse of its own that everybody may open, then an ordinary user.
+AS_ORDINARY_USER = r"""
+set -eu
+mount --make-rprivate /
+mount -t tmpfs -o mode=0755,dev tmpfs "$DEVICES"
+mknod -m 0666 "$DEVICES/fuse" c 10 229
+mount --bind "$DEVICES/fuse" /dev/fuse
+exec setpriv --reuid 4321 --regid 4321 --clear-groups "$@"
+"""
+
+
 class Demo(unittest.TestCase):
+    def check_output(self, text):
+        first, second = text.split("== Eight instances")
+        said = [(*request_of(c), answer) for c, answer in commands_and_answers(first) if c.startswith("curl ")]
+        self.assertEqual(said, SESSION)
+        self.assertIn("1000 messages posted; on the wall: 1000 lines, 0 missing, 0 more than once, 0 torn or foreign\n", second)
+
     def test_prints_the_session_and_loses_no_message(self):
         harness.require_root()
         harness.require_fuse()
         result = subprocess.run([SCRIPT], capture_output=True, text=True, timeout=110)
         self.assertEqual((result.returncode, result.stderr), (0, ""), result.stdout + result.stderr)
-        first, second = result.stdout.split("== Eight instances")
-        said = [(*request_of(c), answer) for c, answer in commands_and_answers(first) if c.startswith("curl ")]
-        self.assertEqual(said, SESSION)
-        self.assertIn("1000 messages posted; on the wall: 1000 lines, 0 missing, 0 more than once, 0 torn or foreign\n", second)
+        self.check_output(result.stdout)
+
+    def test_works_as_an_ordinary_user(self):
+        harness.require_root()
+        harness.require_fuse()
+        if not os.path.exists("/usr/bin/fusermount3"):
+            self.skipTest("no fusermount3 (package fuse3)")
+        home, devices = harness.new_directory("home-"), harness.new_directory("devices-")
+        os.chown(home, 4321, 4321)
+        for path in (harness.scratch(), os.path.dirname(harness.scratch())):
+            if os.stat(path).st_mode & 0o777 == 0o700:
+                os.chmod(path, 0o711)
+        environment = dict(os.environ, DEVICES=devices, HOME=home, TMPDIR=home)
+        as_user = ["unshare", "--mount", "sh", "-c", AS_ORDINARY_USER, "sh"]
+        for command, why in ((["test", "-x", harness.program("berthd")], "%s is closed to other users" % harness.BUILD),
+                             (["bwrap", "--ro-bind", "/", "/", "--unshare-all", "true"], "user namespaces are closed here")):
+            if subprocess.run(as_user + command, env=environment, capture_output=True, timeout=10).returncode != 0:
+                self.skipTest(why)
+        result = subprocess.run([*as_user, SCRIPT], env=environment, capture_output=True, text=True, timeout=110)
+        self.assertEqual((result.returncode, result.stderr), (0, ""), result.stdout + result.stderr)
+        self.check_output(result.stdout)
 
     def test_says_what_is_missing_without_dev_fuse(self):
         harness.require_root()
