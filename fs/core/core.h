@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // One file system: namespace, attributes, permission checks, data, opens, locks. No sockets, no FUSE, no SQL.
 //
-// One thread owns a core. Core never learns who asks over what: it sees credentials, inode numbers and opens. Callers
-// have proved that the caller was shown the inode (handles, roots) before they come here.
+// One thread owns a core. Core never learns who asks over what: it sees credentials, inode numbers and opens.
+// Callers have proved that the caller was shown the inode (handles, roots) before they come here.
 //
-// Turns. All operations that read or write the store run inside a turn: core_turn_begin() … core_turn_commit(). Each
-// operation is atomic inside the turn: it checks everything before its first write, or runs in a savepoint, so an
-// operation that returns an error changed nothing. When core_turn_commit() fails, the store is rolled back, the cache
-// entries that were touched are dropped, and opens made in the turn are closed; the caller runs the turn's operations
-// again, one per turn, so that only the culprit sees the error.
+// Turns. All operations that read or write the store run inside a turn: core_turn_begin() …
+// core_turn_commit(). Each operation is atomic inside the turn: it checks everything before its first write,
+// or runs in a savepoint, so an operation that returns an error changed nothing. When core_turn_commit()
+// fails, the store is rolled back, the cache entries that were touched are dropped, and opens made in the
+// turn are closed; the caller runs the turn's operations again, one per turn, so that only the culprit sees
+// the error.
 //
 // Errors: negative errno as POSIX gives them, in POSIX's order of precedence.
 #ifndef BERTH_CORE_H
@@ -21,10 +22,11 @@
 struct core;
 struct core_file; // one open file description, owned by core from core_open() to core_release()
 
-// Takes `store` (not owned: the caller closes it after core_destroy()). Makes the root directory (0:0, 0755) in a
-// store without one, and removes orphans left by an earlier run.
+// Takes `store` (not owned: the caller closes it after core_destroy()). Makes the root directory (0:0, 0755)
+// in a store without one. Orphans of an earlier run stay until core_reap_orphans(), for clients that reopen
+// them.
 int core_create(struct store *store, const struct env *env, struct core **ret_core);
-void core_destroy(struct core *core); // all opens are released, all locks dropped; NULL is allowed
+void core_destroy(struct core *core); // all opens have been released; NULL is allowed
 
 int core_turn_begin(struct core *core);
 int core_turn_commit(struct core *core); // on failure the turn is over and undone
@@ -34,8 +36,8 @@ int core_turn_commit(struct core *core); // on failure the turn is over and undo
 int core_lookup(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name,
                 struct fs_attr *ret_attr); // "." and ".." too; ".." of the root is the root
 int core_getattr(struct core *core, fs_ino ino, struct fs_attr *ret_attr);
-// `file` is the open through which it comes (ftruncate, fchmod), or NULL. With a file open for writing, FS_SET_SIZE
-// asks no further permission.
+// `file` is the open through which it comes (ftruncate, fchmod), or NULL. With a file open for writing,
+// FS_SET_SIZE asks no further permission.
 int core_setattr(struct core *core, const struct fs_cred *cred, fs_ino ino, const struct core_file *file,
                  const struct fs_setattr *set, struct fs_attr *ret_attr);
 int core_access(struct core *core, const struct fs_cred *cred, fs_ino ino, uint32_t may_mask);
@@ -52,23 +54,25 @@ int core_link(struct core *core, const struct fs_cred *cred, fs_ino ino, fs_ino 
               struct fs_attr *ret_attr);
 int core_unlink(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name);
 int core_rmdir(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name);
-int core_rename(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name, fs_ino new_parent,
-                struct fs_name new_name, uint32_t rename_flags);
+int core_rename(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name,
+                fs_ino new_parent, struct fs_name new_name, uint32_t rename_flags);
 // Writes at most FS_SYMLINK_MAX bytes to target (no NUL).
 int core_readlink(struct core *core, fs_ino ino, char *target, size_t *ret_length);
 
 // --- opens ---
 
-// FS_OPEN_*; a directory is opened with FS_OPEN_READ (| FS_OPEN_DIRECTORY). FS_OPEN_TRUNC truncates. An inode stays,
-// unlinked or not, until its last open is released.
+// FS_OPEN_*; a directory is opened with FS_OPEN_READ (| FS_OPEN_DIRECTORY). FS_OPEN_TRUNC truncates. An inode
+// stays, unlinked or not, until its last open is released.
 int core_open(struct core *core, const struct fs_cred *cred, fs_ino ino, uint32_t open_flags,
               struct core_file **ret_file, struct fs_attr *ret_attr);
-// open(O_CREAT): makes a regular file when there is none (then permissions are not asked again), else opens what is
-// there, or -EEXIST with FS_OPEN_EXCL. A symlink there is -ELOOP: the caller resolves paths. *ret_created says which.
-int core_create_open(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name, uint32_t mode,
-                     uint32_t open_flags, struct core_file **ret_file, struct fs_attr *ret_attr, bool *ret_created);
-// After a server restart: the open was granted before, so permissions are not asked again; -ESTALE when the inode is
-// gone.
+// open(O_CREAT): makes a regular file when there is none (then permissions are not asked again), else opens
+// what is there, or -EEXIST with FS_OPEN_EXCL. A symlink there is -ELOOP: the caller resolves paths.
+// *ret_created says which.
+int core_create_open(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name,
+                     uint32_t mode, uint32_t open_flags, struct core_file **ret_file,
+                     struct fs_attr *ret_attr, bool *ret_created);
+// After a server restart: the open was granted before, so permissions are not asked again; -ESTALE when the
+// inode is gone.
 int core_reopen(struct core *core, fs_ino ino, uint32_t open_flags, struct core_file **ret_file);
 // An orphan whose last open goes is removed by this turn (or by a later one, should the turn fail).
 void core_release(struct core *core, struct core_file *file);
@@ -78,33 +82,36 @@ uint32_t core_file_flags(const struct core_file *file);
 // --- data ---
 
 // -EBADF when the file is not open for it; -EISDIR.
-int core_read(struct core *core, const struct core_file *file, uint64_t offset, void *bytes, size_t n, size_t *ret_n);
+int core_read(struct core *core, const struct core_file *file, uint64_t offset, void *bytes, size_t n,
+              size_t *ret_n);
 // Writes all n bytes or fails. Clears set-id bits as POSIX asks unless cred is root.
 int core_write(struct core *core, const struct fs_cred *cred, const struct core_file *file, uint64_t offset,
                const void *bytes, size_t n, struct fs_attr *ret_attr);
 // The same at the end of the file, wherever that is now: *ret_offset.
-int core_append(struct core *core, const struct fs_cred *cred, const struct core_file *file, const void *bytes,
-                size_t n, uint64_t *ret_offset, struct fs_attr *ret_attr);
+int core_append(struct core *core, const struct fs_cred *cred, const struct core_file *file,
+                const void *bytes, size_t n, uint64_t *ret_offset, struct fs_attr *ret_attr);
 // See store_sync_prepare(); ino 0 is everything.
 int core_sync_prepare(struct core *core, fs_ino ino, struct store_sync **ret_sync);
 int core_sync_finish(struct core *core, struct store_sync *sync);
 
 // --- directories ---
 
-// Entries from after `cookie` (0: from the start; "." and ".." come first, with cookies 1 and 2), until visit returns
-// false. An entry that is there throughout is seen exactly once, whatever else changes. attr is NULL for an entry
-// whose inode is not shown (never for "." and ".."). `cookie` in the call is the one to continue after.
+// Entries from after `cookie` (0: from the start; "." and ".." come first, with cookies 1 and 2), until visit
+// returns false. An entry that is there throughout is seen exactly once, whatever else changes. attr is NULL
+// for an entry whose inode is not shown (never for "." and ".."). `cookie` in the call is the one to continue
+// after.
 typedef bool core_visit_entry(void *context, struct fs_name name, uint64_t cookie, fs_ino ino, uint32_t type,
                               const struct fs_attr *attr);
-int core_readdir(struct core *core, const struct core_file *directory, uint64_t cookie, core_visit_entry *visit,
-                 void *context);
+int core_readdir(struct core *core, const struct core_file *directory, uint64_t cookie,
+                 core_visit_entry *visit, void *context);
 
 int core_statfs(struct core *core, struct fs_statfs *ret_statfs);
 
 // --- places ---
 
-// Is ino reachable below root (or root itself)? Cached against a counter of directory renames. An orphan that is open
-// counts as being where it was for those who hold it: callers skip this check for access through an open.
+// Is ino reachable below root (or root itself)? Cached against a counter of directory renames. An orphan that
+// is open counts as being where it was for those who hold it: callers skip this check for access through an
+// open.
 int core_is_under(struct core *core, fs_ino ino, fs_ino root, bool *ret_under);
 
 struct core_root_spec {
@@ -112,12 +119,18 @@ struct core_root_spec {
     bool make;        // create what is missing with these
     uint32_t uid, gid, mode;
 };
-// Resolves an access point's root without following symlinks, as root. Missing: -ENOENT without `make`, else made;
-// missing parents get 0:0 0755. An existing directory keeps its owner and mode. -ENOTDIR when something else is there.
+// Resolves an access point's root without following symlinks, as root. Missing: -ENOENT without `make`, else
+// made; missing parents get 0:0 0755. An existing directory keeps its owner and mode. -ENOTDIR when something
+// else is there.
 int core_resolve_root(struct core *core, const struct core_root_spec *spec, fs_ino *ret_ino);
 
 // Bounded background work when a turn is over; see store_upkeep().
 int core_upkeep(struct core *core, bool *ret_more);
+
+// Takes some of the unlinked inodes that nobody has open on the list of what the next turn removes;
+// *ret_more: there are more. For the time after a start when every client that could reopen one has had its
+// chance.
+int core_reap_orphans(struct core *core, bool *ret_more);
 
 // For metering: see store_usage().
 int core_usage(struct core *core, struct store_usage *ret_usage);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Advisory locks of one file system: fcntl byte ranges and flock, across sessions, in memory. Pure: a request goes in, the
-// answer comes out, grants of waiters come out through one callback. One owner thread.
+// Advisory locks of one file system: fcntl byte ranges and flock, across sessions, in memory. Pure: a request
+// goes in, the answer comes out, grants of waiters come out through one callback. One owner thread.
 //
-// fcntl and flock locks do not see each other (as on Linux). Waiters of one inode are granted in the order they came,
-// but a waiter never holds up one behind it that conflicts with nothing held or waiting before it. A wait that would
-// close a cycle of fcntl owners is -EDEADLK; flock never is.
+// fcntl and flock locks do not see each other (as on Linux). Waiters of one inode are granted in the order
+// they came; who conflicts with nothing held does not wait, as on Linux. A wait that would close a cycle of
+// fcntl owners is -EDEADLK; flock never is.
 #ifndef BERTH_CORE_LOCKS_H
 #define BERTH_CORE_LOCKS_H
 
@@ -12,22 +12,24 @@
 
 struct lock_table;
 
-// Who holds or waits: (session, fs_lock.owner, kind) is one owner. `session` is an opaque number given by the server.
+// Who holds or waits: (session, fs_lock.owner, kind) is one owner. `session` is an opaque number given by the
+// server.
 typedef uint64_t lock_session;
 
-// Called during the call that freed the range, once per waiter; the lock is then held. The callback must not call the
-// lock table.
+// Called during the call that freed the range, once per waiter; the lock is then held. The callback must not
+// call the lock table.
 typedef void lock_granted(void *context, lock_session session, uint64_t ticket);
 
 int lock_table_create(size_t max_locks, lock_granted *granted, void *context, struct lock_table **ret_table);
 void lock_table_destroy(struct lock_table *table); // nothing is granted any more; NULL is allowed
 
-// Sets or (FS_LOCK_UNLOCK) clears. `ticket` 0: do not wait. Otherwise a number chosen by the session, unique among its
-// waits, under which a wait can be cancelled.
-// 0: done. 1: queued. -EAGAIN: held by another and ticket is 0. -EDEADLK. -ENOLCK: past max_locks. -EINVAL: start > end.
-// Setting and unlocking splits, merges, upgrades and downgrades the owner's own ranges. Converting a flock while another
-// holds one first drops the old lock, as Linux does.
-int lock_set(struct lock_table *table, fs_ino ino, lock_session session, const struct fs_lock *lock, uint64_t ticket);
+// Sets or (FS_LOCK_UNLOCK) clears. `ticket` 0: do not wait. Otherwise a number chosen by the session, unique
+// among its waits, under which a wait can be cancelled. 0: done. 1: queued. -EAGAIN: held by another and
+// ticket is 0. -EDEADLK. -ENOLCK: past max_locks. -EINVAL: start > end. Setting and unlocking splits, merges,
+// upgrades and downgrades the owner's own ranges. Converting a flock while another holds one first drops the
+// old lock, as Linux does.
+int lock_set(struct lock_table *table, fs_ino ino, lock_session session, const struct fs_lock *lock,
+             uint64_t ticket);
 
 // F_GETLK: the first lock that stands in the way, or type FS_LOCK_UNLOCK. *ret_session tells whose.
 void lock_get(const struct lock_table *table, fs_ino ino, lock_session session, const struct fs_lock *lock,

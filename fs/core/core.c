@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+// A core's life, its turns, and the frame of every operation that writes. Owner thread.
+//
+// A turn opens its store transaction at its first write. Each writing operation runs in a savepoint, so that
+// whatever fails midway is undone alone; the entries it changed are read from the store again.
+#include "fs/core/core_impl.h"
+#include <errno.h>
+#include <stdlib.h>
+
+#define REAP_PER_CALL 64 // orphans looked at by one core_reap_orphans()
+
+// --- life ---
+
+static int make_root(struct core *core)
+{
+    struct fs_time now = core_now(core);
+    struct store_inode root = {
+        .attr = {.ino = FS_ROOT_INO,
+                 .mode = S_IFDIR | 0755,
+                 .nlink = 2,
+                 .atime = now,
+                 .mtime = now,
+                 .ctime = now,
+                 .btime = now},
+        .parent = FS_ROOT_INO,
+    };
+    int result = store_begin(core->store);
+    if (result != 0)
+        return result;
+    result = store_inode_put(core->store, &root);
+    if (result == 0)
+        result = store_commit(core->store);
+    if (result != 0) {
+        store_rollback(core->store);
+        return result;
+    }
+    return store_sync(core->store, 0);
+}
+
+static int ensure_root(struct core *core)
+{
+    struct store_inode root;
+    int result = store_inode_get(core->store, FS_ROOT_INO, &root);
+    if (result == -ENOENT)
+        return make_root(core);
+    if (result == 0 && !S_ISDIR(root.attr.mode))
+        return -EUCLEAN;
+    return result;
+}
+
+int core_create(struct store *store, const struct env *env, struct core **ret_core)
+{
+    struct core *core = calloc(1, sizeof *core);
+    if (!core)
+        return -ENOMEM;
+    *core = (struct core){.store = store, .env = env, .rename_epoch = 1};
+    list_init(&core->lru);
+    list_init(&core->changed);
+    list_init(&core->opened);
+    int result = ensure_root(core);
+    if (result != 0) {
+        core_destroy(core);
+        return result;
+    }
+    *ret_core = core;
+    return 0;
+}
+
+static void free_inodes(struct core *core)
+{
+    for (struct table_node *node = table_first(&core->inodes), *after; node; node = after) {
+        after = table_next(&core->inodes, node);
+        free(CONTAINER_OF(node, struct inode, node));
+    }
+    table_free(&core->inodes);
+}
+
+static void free_reap(struct core *core)
+{
+    for (struct table_node *node = table_first(&core->reap), *after; node; node = after) {
+        after = table_next(&core->reap, node);
+        free(CONTAINER_OF(node, struct orphan, node));
+    }
+    table_free(&core->reap);
+}
+
+void core_destroy(struct core *core)
+{
+    if (!core)
+        return;
+    fs_assert(!core->in_turn);
+    free_inodes(core);
+    free_reap(core);
+    free(core);
+}
+
+// --- writing operations ---
+
+int write_begin(struct core *core)
+{
+    fs_assert(core->in_turn);
+    if (!store_in_transaction(core->store)) {
+        int result = store_begin(core->store);
+        if (result != 0)
+            return result;
+    }
+    return store_savepoint(core->store);
+}
+
+int write_end(struct core *core, int result)
+{
+    if (result == 0)
+        result = store_savepoint_release(core->store);
+    if (result != 0) {
+        store_savepoint_rollback(core->store);
+        // Entries changed earlier in the turn are unloaded as well: reading them again is cheaper than
+        // telling them apart.
+        for (struct list *it = core->changed.next; it != &core->changed; it = it->next)
+            LIST_ENTRY(it, struct inode, changed)->loaded = false;
+    }
+    return result;
+}
+
+// --- orphans ---
+
+void reap_add(struct core *core, fs_ino ino)
+{
+    if (table_get(&core->reap, ino))
+        return;
+    struct orphan *orphan = calloc(1, sizeof *orphan);
+    // Without memory the orphan stays in the store, and goes after the next start.
+    if (orphan && table_put(&core->reap, &orphan->node, ino) != 0)
+        free(orphan);
+}
+
+// Gone, opened again, or removed now: true. It stays on the list when the store refuses.
+static bool reap_one(struct core *core, fs_ino ino)
+{
+    struct inode *inode;
+    int result = inode_get(core, ino, &inode);
+    if (result == -ENOENT)
+        return true;
+    if (result != 0)
+        return false;
+    if (inode->n_opens > 0 || inode->stored.attr.nlink > 0)
+        return true;
+    result = write_begin(core);
+    return result == 0 && write_end(core, inode_remove(core, inode)) == 0;
+}
+
+static void reap(struct core *core)
+{
+    for (struct table_node *node = table_first(&core->reap), *after; node; node = after) {
+        after = table_next(&core->reap, node);
+        if (!reap_one(core, node->key))
+            continue;
+        table_remove(&core->reap, node);
+        free(CONTAINER_OF(node, struct orphan, node));
+    }
+}
+
+int core_reap_orphans(struct core *core, bool *ret_more)
+{
+    fs_ino found[REAP_PER_CALL];
+    int n = store_orphans(core->store, core->orphan_cursor, found, REAP_PER_CALL);
+    if (n < 0)
+        return n;
+    for (int i = 0; i < n; i++) {
+        reap_add(core, found[i]);
+        core->orphan_cursor = found[i];
+    }
+    *ret_more = n == REAP_PER_CALL;
+    return 0;
+}
+
+// --- turns ---
+
+int core_turn_begin(struct core *core)
+{
+    fs_assert(!core->in_turn);
+    core->in_turn = true;
+    return 0;
+}
+
+static void keep_opens(struct core *core)
+{
+    while (list_pop(&core->opened))
+        ;
+}
+
+static void close_opens(struct core *core)
+{
+    for (struct list *it; (it = list_pop(&core->opened));) {
+        struct core_file *file = LIST_ENTRY(it, struct core_file, turn);
+        inode_unpin(core, file->inode);
+        free(file);
+    }
+}
+
+int core_turn_commit(struct core *core)
+{
+    fs_assert(core->in_turn);
+    reap(core);
+    core->in_turn = false;
+    int result = 0;
+    if (store_in_transaction(core->store))
+        result = store_commit(core->store);
+    if (result != 0) {
+        store_rollback(core->store);
+        core->rename_epoch++;
+        close_opens(core);
+    }
+    keep_opens(core);
+    inode_forget_changes(core, result != 0);
+    inode_trim(core);
+    return result;
+}
+
+// --- shared steps ---
+
+struct fs_time core_now(const struct core *core)
+{
+    return fs_time_from_ns(env_realtime_ns(core->env));
+}
+
+static int numbers_take(struct core *core, struct numbers *numbers,
+                        int (*reserve)(struct store *, uint32_t, uint64_t *), uint64_t *ret_number)
+{
+    if (numbers->next == numbers->end) {
+        uint64_t first;
+        int result = reserve(core->store, CORE_NUMBERS_BLOCK, &first);
+        if (result != 0)
+            return result;
+        *numbers = (struct numbers){.next = first, .end = first + CORE_NUMBERS_BLOCK};
+    }
+    *ret_number = numbers->next++;
+    return 0;
+}
+
+int numbers_ino(struct core *core, fs_ino *ret_ino)
+{
+    return numbers_take(core, &core->inos, store_reserve_inos, ret_ino);
+}
+
+int numbers_cookie(struct core *core, uint64_t *ret_cookie)
+{
+    return numbers_take(core, &core->cookies, store_reserve_cookies, ret_cookie);
+}
+
+void stored_touch(struct store_inode *stored, struct fs_time now, bool mtime)
+{
+    stored->attr.ctime = now;
+    if (mtime)
+        stored->attr.mtime = now;
+}
+
+int core_upkeep(struct core *core, bool *ret_more)
+{
+    if (core->reap.count > 0) {
+        int result = core_turn_begin(core);
+        if (result == 0)
+            result = core_turn_commit(core);
+        if (result != 0)
+            return result;
+    }
+    return store_upkeep(core->store, ret_more);
+}
+
+int core_usage(struct core *core, struct store_usage *ret_usage)
+{
+    return store_usage(core->store, ret_usage);
+}
+
+#define STATFS_BLOCK_SIZE 4096u
+
+int core_statfs(struct core *core, struct fs_statfs *ret_statfs)
+{
+    struct store_usage usage;
+    int result = store_usage(core->store, &usage);
+    if (result != 0)
+        return result;
+    uint64_t free_blocks = usage.free_bytes / STATFS_BLOCK_SIZE;
+    *ret_statfs = (struct fs_statfs){
+        .block_size = STATFS_BLOCK_SIZE,
+        .blocks_total = usage.total_bytes / STATFS_BLOCK_SIZE,
+        .blocks_free = free_blocks,
+        .blocks_available = free_blocks,
+        // An inode costs at least a block's worth of the medium.
+        .inodes_total = usage.inodes + free_blocks,
+        .inodes_free = free_blocks,
+        .name_max = FS_NAME_MAX,
+    };
+    return 0;
+}

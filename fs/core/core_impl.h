@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the files of core share: the core itself, its inode cache, and how an operation writes. Included by
+// fs/core/*.c alone; one owner thread.
+//
+// The cache is write-through: a loaded entry equals what the store would answer inside the open transaction.
+// Invariants:
+//   1. An entry with opens stays, whether or not its inode still has a name.
+//   2. An entry that an operation changed is marked; when the operation or the turn is undone, the mark makes
+//   it unloaded
+//      and the next look reads it from the store again.
+//   3. Outside of a turn no entry is marked.
+#ifndef BERTH_CORE_IMPL_H
+#define BERTH_CORE_IMPL_H
+
+#include "fs/base/list.h"
+#include "fs/base/table.h"
+#include "fs/core/core.h"
+
+#define CORE_CACHE_MAX     65536u  // inodes kept without opens: some 20 MiB
+#define CORE_NUMBERS_BLOCK 1024u   // inode numbers and cookies taken from the store at a time
+#define CORE_DEPTH_MAX     100000u // directories walked upwards before the tree is called damaged
+
+struct inode {
+    struct table_node node; // in core->inodes, key: inode number
+    struct list lru;        // in core->lru while it has no opens
+    struct list changed;    // in core->changed while the turn has changed it
+    bool loaded;            // `stored` is what the store has
+    bool blocks_stale;      // data changed since attr.blocks was read
+    struct store_inode stored;
+    size_t n_opens;
+    uint64_t place_epoch; // when `place_under` was found, in core->rename_epoch's count; 0: never
+    fs_ino place_root;
+    bool place_under;
+};
+
+struct core_file {
+    struct list turn;    // in core->opened while the turn that made it has not committed
+    struct inode *inode; // counted in n_opens
+    uint32_t flags;      // FS_OPEN_*
+};
+
+struct numbers {
+    uint64_t next, end; // what is left of a reserved block
+};
+
+struct core {
+    struct store *store; // not owned
+    const struct env *env;
+    struct table inodes;
+    struct list lru; // least recently used first
+    size_t n_lru;
+    struct list changed; // of struct inode
+    struct list opened;  // of struct core_file
+    struct table reap;   // of struct orphan: orphans that nobody has open
+    struct numbers inos, cookies;
+    uint64_t rename_epoch; // counts moves of directories, from 1
+    fs_ino orphan_cursor;  // core_reap_orphans() has come this far
+    bool in_turn;
+};
+
+struct orphan {
+    struct table_node node; // key: inode number
+};
+
+// --- inodes ---
+
+// The inode's cache entry, loaded. -ENOENT. Valid until the operation ends.
+int inode_get(struct core *core, fs_ino ino, struct inode **ret_inode);
+int inode_get_directory(struct core *core, fs_ino ino, struct inode **ret_inode); // -ENOTDIR
+// Writes through. The entry is changed only when the store took it.
+int inode_put(struct core *core, struct inode *inode, const struct store_inode *stored);
+// A new inode; its entry comes back loaded.
+int inode_add(struct core *core, const struct store_inode *stored, struct inode **ret_inode);
+int inode_remove(struct core *core, struct inode *inode); // from the store; the entry is unloaded
+void inode_pin(struct core *core, struct inode *inode);   // an open
+void inode_unpin(struct core *core, struct inode *inode);
+void inode_trim(struct core *core); // between operations: back below CORE_CACHE_MAX
+void inode_forget_changes(struct core *core, bool undone);
+int inode_attr(struct core *core, struct inode *inode, struct fs_attr *ret_attr); // with fresh blocks
+
+// --- operations that write: begin, write, end ---
+
+// Opens the turn's transaction at the first write and a savepoint for this operation.
+int write_begin(struct core *core);
+// Keeps what was done for result 0, else undoes it; returns the operation's result.
+int write_end(struct core *core, int result);
+
+int numbers_ino(struct core *core, fs_ino *ret_ino);
+int numbers_cookie(struct core *core, uint64_t *ret_cookie);
+
+// --- shared steps ---
+
+struct fs_time core_now(const struct core *core);
+void stored_touch(struct store_inode *stored, struct fs_time now, bool mtime); // ctime, and mtime
+// The entry and its inode. -ENOENT.
+int entry_get(struct core *core, fs_ino parent, struct fs_name name, struct store_dentry *ret_dentry,
+              struct inode **ret_inode);
+// A name was taken from the inode: one link less, at `now`; an orphan without opens is reaped by the turn.
+int inode_unlink(struct core *core, struct inode *inode, bool directory, struct fs_time now);
+void reap_add(struct core *core, fs_ino ino);
+int file_new(struct core *core, struct inode *inode, uint32_t flags, struct core_file **ret_file);
+// Makes an inode and its entry; permissions were asked.
+int make_entry(struct core *core, const struct fs_cred *cred, struct inode *directory, struct fs_name name,
+               const struct core_make *make, struct inode **ret_inode);
+int check_make(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name,
+               struct inode **ret_directory);
+int truncate_to(struct core *core, struct store_inode *stored, uint64_t size);
+
+#endif

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+// File contents: read, write, append, sync. Owner thread; inside a turn, but for the sync calls.
+#include "fs/core/core_impl.h"
+#include "fs/core/permission.h"
+#include <errno.h>
+
+#define RELATIME_SECONDS 86400 // an access time older than this is renewed by any read
+
+// relatime: only when the file changed since it was last read, or a day has passed. Whatever prevents it (a
+// full disk) does not make the read fail.
+static void mark_read(struct core *core, struct inode *inode)
+{
+    const struct fs_attr *attr = &inode->stored.attr;
+    struct fs_time now = core_now(core);
+    bool changed_since =
+        fs_time_compare(attr->atime, attr->mtime) <= 0 || fs_time_compare(attr->atime, attr->ctime) <= 0;
+    if (!changed_since && now.sec - attr->atime.sec < RELATIME_SECONDS)
+        return;
+    struct store_inode stored = inode->stored;
+    stored.attr.atime = now;
+    if (write_begin(core) == 0)
+        (void)write_end(core, inode_put(core, inode, &stored));
+}
+
+static int file_inode(struct core *core, const struct core_file *file, struct inode **ret_inode)
+{
+    int result = inode_get(core, file->inode->node.key, ret_inode);
+    return result == -ENOENT ? -ESTALE : result;
+}
+
+int core_read(struct core *core, const struct core_file *file, uint64_t offset, void *bytes, size_t n,
+              size_t *ret_n)
+{
+    struct inode *inode;
+    int result = file_inode(core, file, &inode);
+    if (result != 0)
+        return result;
+    if (S_ISDIR(inode->stored.attr.mode))
+        return -EISDIR;
+    if (!(file->flags & (FS_OPEN_READ | FS_OPEN_EXEC)))
+        return -EBADF;
+    if (offset > FS_FILE_SIZE_MAX)
+        return -EINVAL;
+    result = store_data_read(core->store, inode->node.key, inode->stored.attr.size, offset, bytes, n, ret_n);
+    if (result == 0)
+        mark_read(core, inode);
+    return result;
+}
+
+static int write_at(struct core *core, const struct fs_cred *cred, struct inode *inode, uint64_t offset,
+                    const void *bytes, size_t n)
+{
+    struct store_inode stored = inode->stored;
+    int result = store_data_write(core->store, stored.attr.ino, stored.attr.size, offset, bytes, n);
+    if (result != 0)
+        return result;
+    if (offset + n > stored.attr.size)
+        stored.attr.size = offset + n;
+    stored.attr.mode = (stored.attr.mode & S_IFMT) | permission_mode_after_write(cred, &stored.attr);
+    stored_touch(&stored, core_now(core), true);
+    inode->blocks_stale = true;
+    return inode_put(core, inode, &stored);
+}
+
+static int check_write(const struct core_file *file, const struct inode *inode, uint64_t offset, size_t n)
+{
+    if (!S_ISREG(inode->stored.attr.mode))
+        return -EISDIR;
+    if (!(file->flags & FS_OPEN_WRITE))
+        return -EBADF;
+    if (offset > FS_FILE_SIZE_MAX || n > FS_FILE_SIZE_MAX - offset)
+        return -EFBIG;
+    return 0;
+}
+
+static int write_file(struct core *core, const struct fs_cred *cred, struct inode *inode, uint64_t offset,
+                      const void *bytes, size_t n, struct fs_attr *ret_attr)
+{
+    int result = n > 0 ? write_begin(core) : 0;
+    if (result == 0 && n > 0)
+        result = write_end(core, write_at(core, cred, inode, offset, bytes, n));
+    if (result == 0)
+        *ret_attr = inode->stored.attr; // `blocks` may lag: nobody pays a read for it until getattr asks
+    return result;
+}
+
+int core_write(struct core *core, const struct fs_cred *cred, const struct core_file *file, uint64_t offset,
+               const void *bytes, size_t n, struct fs_attr *ret_attr)
+{
+    struct inode *inode;
+    int result = file_inode(core, file, &inode);
+    if (result == 0)
+        result = check_write(file, inode, offset, n);
+    return result != 0 ? result : write_file(core, cred, inode, offset, bytes, n, ret_attr);
+}
+
+int core_append(struct core *core, const struct fs_cred *cred, const struct core_file *file,
+                const void *bytes, size_t n, uint64_t *ret_offset, struct fs_attr *ret_attr)
+{
+    struct inode *inode;
+    int result = file_inode(core, file, &inode);
+    if (result != 0)
+        return result;
+    uint64_t offset = inode->stored.attr.size;
+    result = check_write(file, inode, offset, n);
+    if (result == 0)
+        result = write_file(core, cred, inode, offset, bytes, n, ret_attr);
+    if (result == 0)
+        *ret_offset = offset;
+    return result;
+}
+
+int core_sync_prepare(struct core *core, fs_ino ino, struct store_sync **ret_sync)
+{
+    return store_sync_prepare(core->store, ino, ret_sync);
+}
+
+int core_sync_finish(struct core *core, struct store_sync *sync)
+{
+    return store_sync_finish(core->store, sync);
+}

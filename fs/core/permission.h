@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every permission rule, as pure functions of credentials and attributes (POSIX; where it leaves a choice,
+// Linux). uid 0 has all capabilities.
+#ifndef BERTH_CORE_PERMISSION_H
+#define BERTH_CORE_PERMISSION_H
+
+#include "fs/types.h"
+
+bool permission_in_group(const struct fs_cred *cred, uint32_t gid);
+
+// FS_MAY_* all granted: 0, else -EACCES. Root lacks only x on a file that nobody may execute.
+int permission_check(const struct fs_cred *cred, const struct fs_attr *attr, uint32_t may);
+
+// May an entry for `victim` be taken out of `directory` (unlink, rmdir, either side of a rename)? -EACCES
+// without write and search permission, -EPERM where the sticky bit protects it.
+int permission_remove(const struct fs_cred *cred, const struct fs_attr *directory,
+                      const struct fs_attr *victim);
+
+// May these attributes be set? -EPERM or -EACCES. `writable_open`: it comes through an open for writing.
+int permission_setattr(const struct fs_cred *cred, const struct fs_attr *attr, const struct fs_setattr *set,
+                       bool writable_open);
+
+// The permission bits that result.
+uint32_t permission_mode_after_chmod(const struct fs_cred *cred, const struct fs_attr *attr, uint32_t wanted);
+uint32_t permission_mode_after_chown(const struct fs_attr *attr);
+uint32_t permission_mode_after_write(const struct fs_cred *cred, const struct fs_attr *attr);
+// Of a new inode: owner, group and mode, with what a setgid directory hands down.
+void permission_new(const struct fs_cred *cred, const struct fs_attr *directory, struct fs_attr *attr);
+
+#endif
