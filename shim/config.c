@@ -213,7 +213,8 @@ static int load_code(const struct spot *spot, const json_t *object, struct funct
 static int find_python(const struct spot *spot, const char *runtime, struct function *function)
 {
     const char *version = runtime + strlen("python");
-    if (version[0] != '3' || version[1] != '.' || !isdigit((unsigned char)version[2]) || strlen(version) > 4)
+    size_t digits = strncmp(version, "3.", 2) == 0 ? strspn(version + 2, "0123456789") : 0;
+    if (digits == 0 || digits > 2 || version[2 + digits])
         return bad(spot, "Runtime", "\"%.32s\" is not a Python 3 runtime such as python3.11", runtime);
     static const char *const directories[] = {"/usr/bin", "/usr/local/bin"};
     for (size_t i = 0; i < ARRAY_LEN(directories); i++) {
