@@ -231,6 +231,8 @@ static struct MHD_Response *response_of(const struct http_reply *reply)
     return NULL;
 }
 
+static void on_timer(uv_timer_t *timer);
+
 void http_reply(struct http_request *request, const struct http_reply *reply)
 {
     fs_assert(request->phase == PHASE_HANDLING || request->phase == PHASE_PARKED);
@@ -248,13 +250,12 @@ void http_reply(struct http_request *request, const struct http_reply *reply)
         return;
     list_remove(&request->link);
     MHD_resume_connection(request->connection);
+    uv_timer_start(&request->server->timer, on_timer, 0, 0); // resuming alone wakes nobody
 }
 
 // --- the server ---
 
 static void close_handles(struct http_server *server);
-
-static void on_timer(uv_timer_t *timer);
 
 static void run(struct http_server *server)
 {
