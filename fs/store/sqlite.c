@@ -132,6 +132,7 @@ static int engine_usage(struct store *store, struct store_usage *ret_usage)
 
 static void engine_free(struct engine *engine)
 {
+    worker_stop(&engine->worker);
     datafiles_free(&engine->open_files);
     free(engine->grown.files);
     db_close(engine);
@@ -147,7 +148,10 @@ static void engine_free(struct engine *engine)
 static void engine_close(struct store *store)
 {
     struct engine *engine = engine_of(store);
-    int result = store_sync(store, 0);
+    worker_stop(&engine->worker);
+    int result = worker_collect(engine);
+    if (result == 0)
+        result = store_sync(store, 0);
     if (result == 0)
         result = db_checkpoint(engine, SQLITE_CHECKPOINT_TRUNCATE);
     if (result == 0)
@@ -229,6 +233,7 @@ int store_sqlite_open(const char *directory, const struct env *env, struct store
     engine->dir_fd = engine->data_fd = engine->wal_fd = engine->numbers.fd = -1;
     datafiles_init(&engine->open_files);
     engine->directory = strdup(directory);
+    worker_init(&engine->worker, engine->directory);
     int result = engine->directory ? engine_open(engine) : -ENOMEM;
     if (result < 0) {
         engine_free(engine);

@@ -42,39 +42,55 @@ static const char *const schema[] = {
 
 // --- errors ---
 
-int db_error(struct engine *engine, int sqlite_result)
+static bool is_failed_sync(int sqlite_result)
 {
-    int result = -EIO;
+    return sqlite_result == SQLITE_IOERR_FSYNC || sqlite_result == SQLITE_IOERR_DIR_FSYNC;
+}
+
+static int errno_of_io(sqlite3 *db, int sqlite_result)
+{
+    if (sqlite_result == SQLITE_IOERR_NOMEM)
+        return -ENOMEM;
+    int system_error = sqlite3_system_errno(db);
+    bool full = system_error == ENOSPC || system_error == EDQUOT;
+    return full && !is_failed_sync(sqlite_result) ? -ENOSPC : -EIO;
+}
+
+int db_errno(sqlite3 *db, int sqlite_result)
+{
     switch (sqlite_result & 0xff) {
+    case SQLITE_OK:
+        return 0;
     case SQLITE_FULL:
-        result = -ENOSPC;
-        break;
+        return -ENOSPC;
     case SQLITE_IOERR:
-        if (sqlite_result == SQLITE_IOERR_NOMEM)
-            result = -ENOMEM;
-        else if (sqlite3_system_errno(engine->db) == ENOSPC || sqlite3_system_errno(engine->db) == EDQUOT)
-            result = -ENOSPC;
-        break;
+        return errno_of_io(db, sqlite_result);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
     case SQLITE_FORMAT:
     case SQLITE_SCHEMA:
     case SQLITE_MISMATCH:
     case SQLITE_CONSTRAINT:
-        result = -EUCLEAN;
-        break;
+        return -EUCLEAN;
     case SQLITE_NOMEM:
-        result = -ENOMEM;
-        break;
+        return -ENOMEM;
     case SQLITE_READONLY:
-        result = -EROFS;
-        break;
+        return -EROFS;
+    default:
+        return -EIO;
     }
+}
+
+int db_error(struct engine *engine, int sqlite_result)
+{
+    int result = db_errno(engine->db, sqlite_result);
     if (result == -EIO || result == -EUCLEAN)
         log_error("store-database", "directory=%s result=%d reason=%s", engine->directory, sqlite_result,
                   engine->db ? sqlite3_errmsg(engine->db) : "-");
     if (result == -ENOSPC)
         reserve_give_back(engine);
+    if (is_failed_sync(sqlite_result))
+        engine->read_only = true;
     // SQLite may have rolled the whole transaction back by itself: then nothing more may be written in its
     // place.
     if (engine->db && store_in_transaction(&engine->store) && sqlite3_get_autocommit(engine->db))
@@ -174,22 +190,29 @@ static int on_log_written(void *context, sqlite3 *db, const char *name, int page
     return SQLITE_OK;
 }
 
-static int connect_to(struct engine *engine, const char *directory, int open_flags)
+int db_connect(const char *directory, int open_flags, sqlite3 **ret_db)
 {
     char path[DB_PATH_ROOM];
     if (snprintf(path, sizeof(path), "%s/meta.db", directory) >= (int)sizeof(path))
-        return -ENAMETOOLONG;
+        return SQLITE_CANTOPEN;
     int result =
-        sqlite3_open_v2(path, &engine->db, open_flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
-    if ((result & 0xff) == SQLITE_CANTOPEN && access(path, F_OK) < 0)
-        return -errno;
+        sqlite3_open_v2(path, ret_db, open_flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
     if (result != SQLITE_OK)
-        return db_error(engine, result);
-    sqlite3_db_config(engine->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    sqlite3_db_config(engine->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-    sqlite3_db_config(engine->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1,
+        return result;
+    sqlite3_db_config(*ret_db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(*ret_db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    sqlite3_db_config(*ret_db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1,
                       NULL); // a refused store is left as it was
-    return db_exec(engine, "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0");
+    return sqlite3_exec(*ret_db,
+                        "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0; "
+                        "PRAGMA wal_autocheckpoint = 0",
+                        NULL, NULL, NULL);
+}
+
+static int connect_to(struct engine *engine, int open_flags)
+{
+    int result = db_connect(engine->directory, open_flags, &engine->db);
+    return result == SQLITE_OK ? 0 : db_error(engine, result);
 }
 
 static int check_version(struct engine *engine)
@@ -243,12 +266,12 @@ static int open_log(struct engine *engine)
 
 int db_open(struct engine *engine)
 {
-    int result = connect_to(engine, engine->directory, SQLITE_OPEN_READWRITE);
+    int result = connect_to(engine, SQLITE_OPEN_READWRITE);
     if (result == 0)
         result = check_version(engine);
     if (result == 0)
         result = db_exec(engine, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; "
-                                 "PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = -" TEXT(PAGE_CACHE_KIB));
+                                 "PRAGMA cache_size = -" TEXT(PAGE_CACHE_KIB));
     if (result == 0)
         result = check_schema(engine);
     if (result < 0)
@@ -273,9 +296,12 @@ int db_checkpoint(struct engine *engine, int mode)
 {
     int in_log = 0, moved = 0;
     int result = sqlite3_wal_checkpoint_v2(engine->db, NULL, mode, &in_log, &moved);
+    if (result == SQLITE_BUSY) // the worker is at it
+        return 0;
     if (result != SQLITE_OK)
         return db_error(engine, result);
-    engine->log_pages = in_log - moved;
+    if (moved == in_log) // the next commit starts the log anew
+        engine->log_pages = engine->log_asked = 0;
     return 0;
 }
 
@@ -298,7 +324,7 @@ int db_shrink(struct engine *engine, bool *ret_more)
 int db_create(const char *directory)
 {
     struct engine engine = {.directory = (char *)directory, .wal_fd = -1, .dir_fd = -1};
-    int result = connect_to(&engine, directory, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
+    int result = connect_to(&engine, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
     if (result == 0)
         result = db_exec(&engine, "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA "
                                   "journal_mode = WAL; PRAGMA synchronous = FULL");

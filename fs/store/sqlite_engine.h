@@ -8,15 +8,17 @@
 #include "fs/base/list.h"
 #include "fs/base/table.h"
 #include "fs/store/store_impl.h"
+#include <pthread.h>
 #include <sqlite3.h>
 
 #define INLINE_SIZE_MAX    (16u * 1024u) // bytes of a file that lie in the database; past it a data file
 #define PAGE_CACHE_KIB     8192          // of SQLite's own page cache
-#define RESERVE_SIZE       (8u * 1024u * 1024u) // bytes kept back so that a full disk can still be emptied
-#define DATAFILE_OPEN_MAX  128u                 // descriptors of data files that one store keeps open
-#define DATAFILES_IN_SHARD 4096u                // data files in one directory below data/
-#define INTENT_BATCH_MAX   64                   // intents that one upkeep acts on
-#define LOG_PAGES_LONG     1024                 // pages in the log after which upkeep checkpoints: 4 MiB
+#define RESERVE_SIZE       (16u * 1024u * 1024u) // bytes kept back so that a full disk can still be emptied
+#define DATAFILE_OPEN_MAX  128u                  // descriptors of data files that one store keeps open
+#define DATAFILES_IN_SHARD 4096u                 // data files in one directory below data/
+#define INTENT_BATCH_MAX   64                    // intents that one upkeep acts on
+#define LOG_PAGES_LONG     512                  // pages that the log grows by until it is checkpointed: 2 MiB
+#define LOG_PAGES_MAX      4096                 // at which writing waits for a checkpoint; fits the reserve
 #define UPKEEP_DELAY_NS    UINT64_C(1000000000) // an intent waits this long for somebody else's sync of the log
 #define VACUUM_PAGES       256                  // pages that one upkeep gives back to a full disk
 #define PATH_ROOM          64                   // a data file's path below data/
@@ -128,6 +130,19 @@ struct datafiles {
     size_t n_open;
 };
 
+// A thread with a connection of its own: syncs the log and checkpoints it (sqlite_worker.c). Started when
+// first needed.
+struct worker {
+    pthread_t thread;
+    pthread_mutex_t lock; // guards what follows
+    pthread_cond_t moved; // `wanted`, `quit` or `finished` has changed
+    bool started, wanted, quit, finished;
+    int log_fd;                 // the job's own, while it is wanted or running
+    int result;                 // of the finished job
+    uint64_t intents_committed; // on disk when the job succeeds
+    const char *directory;
+};
+
 struct engine {
     struct store store; // first
     const struct env *env;
@@ -137,11 +152,13 @@ struct engine {
     sqlite3 *db;
     sqlite3_stmt *statements[ST_COUNT];
     int log_pages; // in the log after the last commit
+    int log_asked; // log_pages when a checkpoint was last asked for
     int broken; // SQLite gave the transaction up by itself: the error that every call answers until rollback
     bool read_only;   // a sync failed
     bool scarce;      // the reserve has been given back: nothing may grow
     bool files_dirty; // a data file was written since the last sync of everything
 
+    struct worker worker;
     struct usage_counts usage, usage_at_begin, usage_at_savepoint;
 
     struct numbers numbers;
@@ -177,6 +194,9 @@ void db_done(sqlite3_stmt *statement);
 int db_run(struct engine *engine, sqlite3_stmt *statement);
 int db_run_id(struct engine *engine, enum statement_id id);
 int db_error(struct engine *engine, int sqlite_result);
+int db_errno(sqlite3 *db, int sqlite_result); // any thread that owns db
+int db_connect(const char *directory, int open_flags,
+               sqlite3 **ret_db);                   // any thread; *ret_db to be closed in any case
 int db_checkpoint(struct engine *engine, int mode); // SQLITE_CHECKPOINT_*
 // Gives some of the database's unused pages back to the disk. *ret_more: there are more.
 int db_shrink(struct engine *engine, bool *ret_more);
@@ -264,7 +284,16 @@ int engine_recover(struct engine *engine); // after db_open() and numbers_load()
 
 int sync_prepare(struct store *store, fs_ino ino, struct store_sync **ret_sync);
 int sync_finish(struct store *store, struct store_sync *sync);
-int log_sync(struct engine *engine); // now, on this thread
+int log_sync(struct engine *engine);   // now, on this thread
+int log_follow(struct engine *engine); // makes sure that wal_fd is the log
+void log_is_synced(struct engine *engine, uint64_t intents_committed);
+int sync_failed(struct engine *engine, int result); // read-only from here on; returns result
+
+void worker_init(struct worker *worker, const char *directory);
+void worker_stop(struct worker *worker);
+int worker_ask(struct engine *engine);     // one job at a time: 0 when one is under way, too
+int worker_collect(struct engine *engine); // its result, if it has finished
+int worker_wait(struct engine *engine);    // the same, after it has finished
 int engine_upkeep(struct store *store, bool *ret_more);
 
 int reserve_make(struct engine *engine); // -ENOSPC: the disk is too full for it

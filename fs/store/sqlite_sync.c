@@ -34,7 +34,7 @@ static int duplicate(int fd)
 }
 
 // SQLite keeps the log's file as long as the connection is open; should it ever be another one, follow.
-static int log_follow(struct engine *engine)
+int log_follow(struct engine *engine)
 {
     struct stat ours, named;
     if (fstat(engine->wal_fd, &ours) == 0 && fstatat(engine->dir_fd, "meta.db-wal", &named, 0) == 0 &&
@@ -110,12 +110,12 @@ int sync_prepare(struct store *store, fs_ino ino, struct store_sync **ret_sync)
     return 0;
 }
 
-static void log_is_synced(struct engine *engine, uint64_t intents_committed)
+void log_is_synced(struct engine *engine, uint64_t intents_committed)
 {
     engine->intent_synced = MAX(engine->intent_synced, intents_committed);
 }
 
-static int sync_failed(struct engine *engine, int result)
+int sync_failed(struct engine *engine, int result)
 {
     engine->read_only = true;
     log_error("store-sync-failed", "directory=%s error=%d", engine->directory, result);

@@ -44,37 +44,65 @@ static void reserve_again(struct engine *engine)
         log_info("store-room", "directory=%s", engine->directory);
 }
 
-// Somebody's fsync usually brings the log to disk in time; otherwise this does, once for all that waited.
+// Somebody's fsync usually brings the log to disk in time; otherwise the worker does, once for all that
+// waited.
 static int intents_upkeep(struct engine *engine, bool *ret_more)
 {
-    if (engine->intent_synced < engine->intent_committed) {
+    int result = 0;
+    if (engine->intent_synced >= engine->intent_committed) {
+        engine->intent_since_ns = 0;
+    } else {
         uint64_t now = env_monotonic_ns(engine->env);
         if (engine->intent_since_ns == 0)
             engine->intent_since_ns = now;
-        if (engine->scarce || now - engine->intent_since_ns >= UPKEEP_DELAY_NS) {
-            engine->intent_since_ns = 0;
-            int result = log_sync(engine);
-            if (result < 0)
-                return result;
-        }
+        else if (now - engine->intent_since_ns >= UPKEEP_DELAY_NS)
+            result = worker_ask(engine);
     }
-    bool more_synced = false;
-    int result = intent_act(engine, &more_synced);
-    if (result == 0)
-        *ret_more = engine->intents_left;
+    return result < 0 ? result : intent_act(engine, ret_more);
+}
+
+// The worker never quite catches up with an owner that goes on writing, and only an empty log starts anew; so
+// at the bound the owner waits for it and moves the rest itself.
+static int log_upkeep(struct engine *engine)
+{
+    int result = 0;
+    if (engine->log_pages < engine->log_asked) // it has started anew
+        engine->log_asked = 0;
+    if (engine->log_pages >= LOG_PAGES_MAX) {
+        result = worker_wait(engine);
+        return result < 0 ? result : db_checkpoint(engine, SQLITE_CHECKPOINT_PASSIVE);
+    }
+    if (engine->log_pages - engine->log_asked >= LOG_PAGES_LONG) {
+        result = worker_ask(engine);
+        if (result == 0)
+            engine->log_asked = engine->log_pages;
+    }
     return result;
 }
 
 static int upkeep_step(struct engine *engine, bool *ret_more)
 {
+    int result = worker_collect(engine);
+    if (result == 0 && engine->intents_left)
+        result = intents_upkeep(engine, ret_more);
+    return result == 0 ? log_upkeep(engine) : result;
+}
+
+// On a full disk all is done here and now, and the log is emptied before anything is added to it, so that it
+// cannot eat the room that the reserve has made.
+static int scarce_upkeep(struct engine *engine, bool *ret_more)
+{
     bool intents_more = false, pages_more = false;
-    int result = engine->intents_left ? intents_upkeep(engine, &intents_more) : 0;
-    if (result == 0 && engine->log_pages >= LOG_PAGES_LONG)
-        result = db_checkpoint(engine, SQLITE_CHECKPOINT_PASSIVE);
-    if (result == 0 && engine->scarce)
-        result = db_shrink(engine, &pages_more);
+    int result = worker_wait(engine);
     if (result == 0)
-        *ret_more = intents_more || pages_more;
+        result = db_checkpoint(engine, SQLITE_CHECKPOINT_PASSIVE);
+    if (result == 0)
+        result = log_sync(engine);
+    if (result == 0 && engine->intents_left)
+        result = intent_act(engine, &intents_more);
+    if (result == 0)
+        result = db_shrink(engine, &pages_more);
+    *ret_more = intents_more || pages_more;
     return result;
 }
 
@@ -84,7 +112,9 @@ int engine_upkeep(struct store *store, bool *ret_more)
 {
     struct engine *engine = engine_of(store);
     bool more = false;
-    int result = engine->read_only ? 0 : upkeep_step(engine, &more);
+    int result = 0;
+    if (!engine->read_only)
+        result = engine->scarce ? scarce_upkeep(engine, &more) : upkeep_step(engine, &more);
     if (engine->scarce)
         reserve_again(engine);
     if (result < 0 && result != -ENOSPC)

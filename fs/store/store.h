@@ -130,8 +130,8 @@ struct store_usage {
 int store_usage(struct store *store, struct store_usage *ret_usage); // cheap: O(1)
 
 // Does a bounded piece of background work (acting on synced intents, checkpointing when the log is long) if
-// there is any; the owner calls it when a turn is over. Never inside a transaction. *ret_more: call again
-// soon.
+// there is any; the owner calls it when a turn is over, and about once a second when idle, because some of it
+// waits for time or for another thread. Never inside a transaction. *ret_more: call again soon.
 int store_upkeep(struct store *store, bool *ret_more);
 
 #endif

@@ -108,6 +108,7 @@ void suite_assert_zeros(struct store *store, fs_ino ino, uint64_t offset, size_t
 void suite_upkeep(struct store *store)
 {
     bool more = true;
+    assert_int_equal(store_sync(store, 0), 0);
     for (int i = 0; more && i < 10000; i++)
         assert_int_equal(store_upkeep(store, &more), 0);
     assert_false(more);

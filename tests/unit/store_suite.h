@@ -32,7 +32,7 @@ uint64_t suite_size(struct store *store, fs_ino ino);
 void suite_fill(uint8_t *bytes, size_t n, uint32_t seed);
 void suite_assert_bytes(struct store *store, fs_ino ino, uint64_t offset, const void *expected, size_t n);
 void suite_assert_zeros(struct store *store, fs_ino ino, uint64_t offset, size_t n);
-// Upkeep until it has nothing more to do.
+// Syncs, then upkeep until it has nothing more to do.
 void suite_upkeep(struct store *store);
 
 #endif
