@@ -180,14 +180,33 @@ static void close_logs(struct instance *instance)
     logs_close(&instance->logs, on_part_closed, instance);
 }
 
+// The sandbox's own first process, as long as bubblewrap has made it; else 0.
+static pid_t first_child(pid_t parent)
+{
+    char path[64];
+    int child = 0;
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)parent, (int)parent);
+    FILE *children = fopen(path, "re");
+    if (children && fscanf(children, "%d", &child) != 1)
+        child = 0;
+    if (children)
+        fclose(children);
+    return child;
+}
+
+// With the sandbox's first process all the others end, and only then bubblewrap itself: nothing outlives
+// on_process_exit().
 static void kill_process(struct instance *instance)
 {
     if (!instance->process_alive)
         return;
-    // A sandbox dies with its first process; without one the function has a process group of its own.
     int pid = instance->process.pid;
-    if (kill(instance->host->sandbox->bubblewrap ? pid : -pid, SIGKILL) < 0)
-        kill(pid, SIGKILL);
+    if (!instance->host->sandbox->bubblewrap) {
+        kill(-pid, SIGKILL); // its process group
+        return;
+    }
+    pid_t inside = first_child(pid);
+    kill(inside > 0 ? inside : pid, SIGKILL);
 }
 
 static void stop_parts(struct instance *instance)
@@ -220,10 +239,12 @@ static void exit_text(int64_t status, int signal_number, char *out, size_t out_s
 {
     if (signal_number == 0 && status > SHELL_SIGNAL_BASE && status < SHELL_SIGNAL_BASE + NSIG)
         signal_number = (int)status - SHELL_SIGNAL_BASE;
-    const char *signal_text = signal_number ? sigdescr_np(signal_number) : NULL;
-    if (signal_number)
-        snprintf(out, out_size, "Runtime exited with error: signal: %s",
-                 signal_text ? signal_text : "unknown");
+    const char *name = signal_number ? sigdescr_np(signal_number) : NULL;
+    if (name) // "killed": Lambda writes it small
+        snprintf(out, out_size, "Runtime exited with error: signal: %c%s", tolower((unsigned char)name[0]),
+                 name + 1);
+    else if (signal_number)
+        snprintf(out, out_size, "Runtime exited with error: signal %d", signal_number);
     else if (status)
         snprintf(out, out_size, "Runtime exited with error: exit status %d", (int)status);
     else
