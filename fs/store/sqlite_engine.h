@@ -91,8 +91,8 @@ int numbers_take(struct numbers *numbers, enum number_kind kind, uint32_t n, uin
     X(INTENT_LIST, "SELECT file, size FROM intent WHERE seq <= ?1 ORDER BY seq LIMIT ?2")                    \
     X(FREE_PAGES, "PRAGMA freelist_count")                                                                   \
     X(INTENT_LAST, "SELECT coalesce(max(seq), 0) FROM intent")                                               \
-    X(NUMBERS_USED,                                                                                          \
-      "SELECT (SELECT coalesce(max(ino), 0) FROM inode), (SELECT coalesce(max(file), 0) FROM data)")
+    X(NUMBERS_USED, "SELECT (SELECT coalesce(max(ino), 0) FROM inode), (SELECT coalesce(max(file), 0) FROM " \
+                    "data WHERE file >= 1)")
 
 #define INODE_COLUMNS                                                                                \
     "i.ino, i.mode, i.nlink, i.uid, i.gid, i.rdev, i.size, i.parent, i.flags, i.atime, i.atime_ns, " \
@@ -209,9 +209,9 @@ int engine_take(struct engine *engine, enum number_kind kind, uint32_t n, uint64
 
 // --- inodes and entries (sqlite_inode.c, sqlite_dentry.c) ---
 
-int inode_get(struct store *store, fs_ino ino, struct store_inode *ret_inode);
-int inode_put(struct store *store, const struct store_inode *inode);
-int inode_remove(struct store *store, fs_ino ino);
+int engine_inode_get(struct store *store, fs_ino ino, struct store_inode *ret_inode);
+int engine_inode_put(struct store *store, const struct store_inode *inode);
+int engine_inode_remove(struct store *store, fs_ino ino);
 int inode_orphans(struct store *store, fs_ino after, fs_ino *ret_inos, size_t max);
 // Reads INODE_COLUMNS and INODE_FILE from column `first` on. -EUCLEAN.
 int inode_from_row(struct engine *engine, sqlite3_stmt *statement, int first, struct store_inode *ret_inode);

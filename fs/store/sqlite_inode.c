@@ -68,7 +68,7 @@ int inode_from_row(struct engine *engine, sqlite3_stmt *statement, int first, st
     return result;
 }
 
-int inode_get(struct store *store, fs_ino ino, struct store_inode *ret_inode)
+int engine_inode_get(struct store *store, fs_ino ino, struct store_inode *ret_inode)
 {
     struct engine *engine = engine_of(store);
     int result = engine->broken;
@@ -140,7 +140,7 @@ static uint64_t counted_bytes(uint32_t mode, uint64_t size)
     return S_ISREG(mode) ? size : 0;
 }
 
-int inode_put(struct store *store, const struct store_inode *inode)
+int engine_inode_put(struct store *store, const struct store_inode *inode)
 {
     struct engine *engine = engine_of(store);
     int result = engine_writable(engine);
@@ -161,7 +161,7 @@ int inode_put(struct store *store, const struct store_inode *inode)
     return 0;
 }
 
-int inode_remove(struct store *store, fs_ino ino)
+int engine_inode_remove(struct store *store, fs_ino ino)
 {
     struct engine *engine = engine_of(store);
     uint32_t mode;
