@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which file systems are open, and on which shard (thread) each lives. Called from the main thread; results of what
-// happens on shards come back through callbacks on the main thread's loop.
+// Which file systems are open, and on which shard (thread) each lives. Called from the main thread; results
+// of what happens on shards come back through callbacks on the main thread's loop.
 #ifndef BERTH_SERVER_HOSTING_H
 #define BERTH_SERVER_HOSTING_H
 
@@ -9,6 +9,8 @@
 #include <uv.h>
 
 struct hosting;
+struct attach;
+struct conn;
 
 struct hosting_options {
     const char *data_directory; // file systems live in DIR/fs/ID
@@ -19,26 +21,31 @@ struct hosting_options {
 };
 
 struct hosting_usage {
-    uint64_t bytes;    // sum of the sizes of regular files
+    uint64_t bytes; // sum of the sizes of regular files
     uint64_t inodes;
     uint32_t sessions; // attached now
 };
 
 // Starts the shard threads. `loop` is the main thread's and must outlive the hosting.
 int hosting_start(uv_loop_t *loop, const struct hosting_options *options, struct hosting **ret_hosting);
-// Ends every session cleanly, syncs and closes every file system, joins the threads; then calls done. The hosting is
-// freed when done returns.
+// Ends every session cleanly, syncs and closes every file system, joins the threads; then calls done. The
+// hosting is freed when done returns.
 void hosting_stop(struct hosting *hosting, void (*done)(void *context), void *context);
 
 // Makes the empty file system's files, synced; blocking, milliseconds.
 int hosting_create(struct hosting *hosting, const char *fs_id);
 
-// Closes and removes a file system. The result comes to done, on the main thread: -EBUSY when sessions are attached
-// and not `force`; with it they are ended first. Removing what is not there is 0.
+// Closes and removes a file system. The result comes to done, on the main thread: -EBUSY when sessions are
+// attached and not `force`; with it they are ended first. Removing what is not there is 0.
 typedef void hosting_done(void *context, int result);
-void hosting_delete(struct hosting *hosting, const char *fs_id, bool force, hosting_done *done, void *context);
+void hosting_delete(struct hosting *hosting, const char *fs_id, bool force, hosting_done *done,
+                    void *context);
 
 // As of the shard's last turn; opens a file system that nobody has attached to yet. -ENOENT.
 int hosting_usage(struct hosting *hosting, const char *fs_id, struct hosting_usage *ret_usage);
+
+// For the listener: hands a connection that has left the main thread's loop, and its hello that was let in,
+// to the shard of its file system. Owns both.
+void hosting_attach(struct hosting *hosting, struct attach *attach, struct conn *conn);
 
 #endif

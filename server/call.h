@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// One call being executed: what an op_*() function gets and what it answers with. Private to dispatch.c and
+// op_*.c.
+#ifndef BERTH_SERVER_CALL_H
+#define BERTH_SERVER_CALL_H
+
+#include "server/hosted.h"
+
+struct call {
+    struct hosted *hosted;
+    struct core *core;
+    struct session *session;
+    struct request *request;
+    struct fs_cred cred; // as whom
+    struct reader body;
+    struct out *reply; // made by call_reply_*()
+    bool malformed;    // the peer broke the rules: no reply, the connection goes
+};
+
+// One for each call; 0 and a reply, or negative errno. Each checks flags, masks and sizes before it asks
+// core.
+#define CALL_DECLARE(NAME, name, number, repeatable) int op_##name(struct call *call);
+WIRE_CALLS(CALL_DECLARE)
+#undef CALL_DECLARE
+
+// --- requests ---
+
+// In op_NAME(): declares `request` and decodes the body into it.
+#define CALL_DECODE(name)                                     \
+    struct wire_##name##_request request;                     \
+    if (wire_get_##name##_request(&call->body, &request) < 0) \
+    return call_malformed(call)
+int call_malformed(struct call *call);
+
+// Was this session shown the inode, and does it still lie under its root? -ESTALE. What comes through an open
+// of the same inode needs no such place: call_open() instead.
+int call_handle(struct call *call, wire_handle handle);
+// -ESTALE when the session has no such open.
+int call_open(struct call *call, uint64_t open_id, struct session_open **ret_open);
+// With open_id 0 as call_handle(), *ret_file NULL; else the open must be of that inode.
+int call_handle_or_open(struct call *call, wire_handle handle, uint64_t open_id, struct core_file **ret_file);
+int call_writable(const struct call *call); // -EROFS on a read-only session
+
+// --- replies ---
+
+wire_handle call_handle_of(const struct call *call, fs_ino ino);
+wire_entry call_entry(const struct call *call, const struct fs_attr *attr);
+
+#define CALL_REPLY_ROOM 512u // more than any reply without bytes of variable length
+// Room for a body of at most `room` bytes; then call_replied() with what is left of it.
+int call_reply_room(struct call *call, size_t room, struct writer *ret_body);
+int call_replied(struct call *call, const struct writer *body);
+
+#define CALL_REPLY(NAME, name, number, repeatable)                                                  \
+    static inline int call_reply_##name(struct call *call, const struct wire_##name##_reply *reply) \
+    {                                                                                               \
+        struct writer body;                                                                         \
+        int result = call_reply_room(call, CALL_REPLY_ROOM, &body);                                 \
+        if (result < 0)                                                                             \
+            return result;                                                                          \
+        wire_put_##name##_reply(&body, reply);                                                      \
+        return call_replied(call, &body);                                                           \
+    }
+WIRE_CALLS(CALL_REPLY)
+#undef CALL_REPLY
+
+// --- dispatch.c ---
+
+// Runs the request inside the core's turn: sets reply, error, wrote, malformed.
+void dispatch(struct hosted *hosted, struct request *request);
+
+#endif

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+// From a frame to its op_*() function and back to a reply, and what those functions share: handles, opens,
+// room for replies. On the file system's shard, inside its turn.
+#include "fs/base/log.h"
+#include "server/call.h"
+#include "server/metrics.h"
+#include <errno.h>
+
+// How a call is treated beside its function.
+#define OP_MODIFIES (1u << 0) // refused on a read-only session
+#define OP_ONCE     (1u << 1) // its effect is not the store's: a failed turn does not undo it
+#define OP_NO_CRED  (1u << 2) // brings no credentials
+
+struct op {
+    int (*run)(struct call *call);
+    unsigned flags;
+};
+
+static const struct op ops[WIRE_OP_LIMIT] = {
+#define OP_RUN(NAME, name, number, repeatable) [number] = {.run = op_##name},
+    WIRE_CALLS(OP_RUN)
+#undef OP_RUN
+};
+
+static unsigned op_flags(uint16_t op)
+{
+    switch (op) {
+    case WIRE_PING:
+    case WIRE_BYE:
+        return OP_ONCE | OP_NO_CRED;
+    case WIRE_SETATTR:
+    case WIRE_MAKE:
+    case WIRE_LINK:
+    case WIRE_UNLINK:
+    case WIRE_RMDIR:
+    case WIRE_RENAME:
+    case WIRE_CREATE:
+    case WIRE_WRITE:
+    case WIRE_APPEND:
+        return OP_MODIFIES;
+    case WIRE_RELEASE:
+    case WIRE_GETLK:
+    case WIRE_SETLK:
+    case WIRE_CANCEL:
+        return OP_ONCE;
+    default:
+        return 0;
+    }
+}
+
+// --- requests ---
+
+int call_malformed(struct call *call)
+{
+    call->malformed = true;
+    return -EPROTO;
+}
+
+wire_handle call_handle_of(const struct call *call, fs_ino ino)
+{
+    return attach_handle(call->session->identity.handle_key, ino);
+}
+
+static bool opened_here(const struct call *call, fs_ino ino)
+{
+    for (struct table_node *node = table_first(&call->session->opens); node;
+         node = table_next(&call->session->opens, node)) {
+        if (core_file_ino(CONTAINER_OF(node, struct session_open, node)->file) == ino)
+            return true;
+    }
+    return false;
+}
+
+static int check_place(struct call *call, fs_ino ino)
+{
+    struct fs_attr attr;
+    int result = core_getattr(call->core, ino, &attr);
+    if (result < 0 || call->session->root == FS_ROOT_INO || ino == call->session->root)
+        return result;
+    bool under = false;
+    result = core_is_under(call->core, ino, call->session->root, &under);
+    if (under || (result < 0 && result != -ENOENT))
+        return result;
+    // What was unlinked or moved away while this session has it open stays its own.
+    return opened_here(call, ino) ? 0 : -ESTALE;
+}
+
+int call_handle(struct call *call, wire_handle handle)
+{
+    int result = call_handle_of(call, handle.ino).mac == handle.mac ? check_place(call, handle.ino) : -ESTALE;
+    if (result == -ENOENT)
+        result = -ESTALE;
+    if (result == -ESTALE)
+        log_debug("stale", "session=%u ino=%llu op=%s", call->session->number, (unsigned long long)handle.ino,
+                  wire_op_name(call->request->op));
+    return result;
+}
+
+int call_open(struct call *call, uint64_t open_id, struct session_open **ret_open)
+{
+    struct session_open *open = session_open_get(call->session, open_id);
+    if (!open)
+        return -ESTALE;
+    *ret_open = open;
+    return 0;
+}
+
+int call_handle_or_open(struct call *call, wire_handle handle, uint64_t open_id, struct core_file **ret_file)
+{
+    if (open_id == 0) {
+        *ret_file = NULL;
+        return call_handle(call, handle);
+    }
+    struct session_open *open;
+    int result = call_open(call, open_id, &open);
+    if (result < 0)
+        return result;
+    if (core_file_ino(open->file) != handle.ino)
+        return -EINVAL;
+    *ret_file = open->file;
+    return 0;
+}
+
+int call_writable(const struct call *call)
+{
+    return call->session->identity.read_only ? -EROFS : 0;
+}
+
+// --- replies ---
+
+wire_entry call_entry(const struct call *call, const struct fs_attr *attr)
+{
+    return (wire_entry){.handle = call_handle_of(call, attr->ino), .attr = *attr};
+}
+
+int call_reply_room(struct call *call, size_t room, struct writer *ret_body)
+{
+    fs_assert(!call->reply);
+    call->reply = out_new(room);
+    if (!call->reply)
+        return -ENOMEM;
+    *ret_body = writer_on(out_body(call->reply), room);
+    return 0;
+}
+
+int call_replied(struct call *call, const struct writer *body)
+{
+    fs_assert(!body->failed);
+    const struct request *request = call->request;
+    struct wire_header header = {.op = request->op, .slot = request->slot, .seq = request->seq};
+    call->reply = out_seal(call->reply, header, (size_t)(body->at - out_body(call->reply)));
+    return 0;
+}
+
+// --- dispatch ---
+
+// Header and credentials of a request; fills call->cred. `groups` has room for FS_GROUPS_MAX.
+static int open_envelope(struct call *call, uint32_t *groups)
+{
+    const struct request *request = call->request;
+    const struct session_identity *identity = &call->session->identity;
+    bool caller = identity->how == WIRE_IDENTITY_CALLER;
+    bool with_cred = caller && !(op_flags(request->op) & OP_NO_CRED);
+    if (request->op == WIRE_HELLO || request->frame->header.status != (with_cred ? WIRE_WITH_CRED : 0))
+        return call_malformed(call);
+    if (with_cred)
+        return wire_get_cred(&call->body, &call->cred, groups) < 0 ? call_malformed(call) : 0;
+    call->cred = (struct fs_cred){.uid = identity->uid,
+                                  .gid = identity->gid,
+                                  .n_groups = identity->n_groups,
+                                  .groups = identity->groups};
+    return 0;
+}
+
+static int run(struct call *call)
+{
+    uint32_t groups[FS_GROUPS_MAX];
+    uint16_t op = call->request->op;
+    if (!wire_op_is_call(op))
+        return -ENOSYS;
+    int result = open_envelope(call, groups);
+    if (result == 0 && (op_flags(op) & OP_MODIFIES))
+        result = call_writable(call);
+    if (result < 0)
+        return result;
+    result = ops[op].run(call);
+    fs_assert(result < 0 || call->reply);
+    return result;
+}
+
+void dispatch(struct hosted *hosted, struct request *request)
+{
+    struct call call = {
+        .hosted = hosted,
+        .core = hosted->core,
+        .session = request->attached->session,
+        .request = request,
+        .body = reader_on(request->frame->body, request->frame->body_length),
+    };
+    request->wrote = false;
+    request->sync_ino = 0;
+    int result = run(&call);
+    if (request->op < WIRE_OP_LIMIT)
+        atomic_fetch_add_explicit(&metrics.requests[request->op], 1, memory_order_relaxed);
+    request->malformed = call.malformed;
+    request->ran = op_flags(request->op) & OP_ONCE;
+    if (result == 0) {
+        request->reply = call.reply;
+        request->wrote |= (op_flags(request->op) & OP_MODIFIES) != 0;
+        return;
+    }
+    out_unref(call.reply);
+    request->reply = call.malformed ? NULL : out_error(request->op, request->slot, request->seq, result, "");
+}

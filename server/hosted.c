@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of an open file system: opened at the first attach, ticked by its shard, closed at the end. On the
+// shard's thread. Invariant: it is closed only when no job is under way off the loop and no request waits.
+#include "server/hosted.h"
+#include "fs/base/log.h"
+#include "fs/store/store_sqlite.h"
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// --- opening ---
+
+static int open_store(const struct shard *shard, const char *id, struct store **ret_store)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof(path), "%s/fs/%s", shard->options->data_directory, id);
+    if (n < 0 || (size_t)n >= sizeof(path))
+        return -ENAMETOOLONG;
+    return store_sqlite_open(path, shard->options->env, ret_store);
+}
+
+static int open_parts(struct hosted *hosted)
+{
+    const struct shard *shard = hosted->shard;
+    int result = open_store(shard, hosted->id, &hosted->store);
+    if (result == 0)
+        result = core_create(hosted->store, shard->options->env, &hosted->core);
+    if (result == 0)
+        result = lock_table_create(HOSTED_LOCKS_MAX, attached_granted, hosted, &hosted->locks);
+    return result;
+}
+
+static void close_parts(struct hosted *hosted)
+{
+    lock_table_destroy(hosted->locks);
+    core_destroy(hosted->core);
+    store_close(hosted->store);
+    table_free(&hosted->sessions);
+}
+
+static void explain(const char *id, int error, char *reason, size_t size)
+{
+    if (error == -EPROTONOSUPPORT)
+        snprintf(reason, size, "file system %s was written by a newer berthd: serve it with that version",
+                 id);
+    else if (error == -EUCLEAN)
+        snprintf(reason, size, "file system %s is damaged: restore it from a copy", id);
+    else if (error == -ENOENT)
+        snprintf(reason, size, "file system %s has no files in the data directory", id);
+    else
+        snprintf(reason, size, "file system %s cannot be opened: %s", id, strerror(-error));
+}
+
+static void init(struct hosted *hosted, struct shard *shard, struct place *place)
+{
+    hosted->shard = shard;
+    hosted->place = place;
+    strcpy(hosted->id, place->fs_id);
+    list_init(&hosted->node);
+    list_init(&hosted->ready);
+    list_init(&hosted->unsent);
+    list_init(&hosted->fresh);
+    list_init(&hosted->turn);
+    list_init(&hosted->held);
+    list_init(&hosted->covered);
+    hosted->upkeep_due = hosted->usage_due = true;
+    // Those who held orphans before the restart have one lease time to claim them.
+    hosted->reap_at_ms = uv_now(&shard->loop) + shard->options->lease_ms;
+}
+
+int hosted_open(struct shard *shard, struct place *place, struct hosted **ret_hosted, char *reason,
+                size_t reason_size)
+{
+    struct hosted *hosted = calloc(1, sizeof(*hosted));
+    if (!hosted)
+        return -ENOMEM;
+    init(hosted, shard, place);
+    uint64_t start_ns = env_monotonic_ns(shard->options->env);
+    int result = open_parts(hosted);
+    if (result < 0) {
+        explain(hosted->id, result, reason, reason_size);
+        log_error("open-failed", "fs=%s error=%s reason=%s", hosted->id, strerror(-result), reason);
+        close_parts(hosted);
+        free(hosted);
+        return result;
+    }
+    log_info(shard->clean ? "open" : "recovery", "fs=%s shard=%u ms=%llu log_continuous=%d", hosted->id,
+             shard->number,
+             (unsigned long long)((env_monotonic_ns(shard->options->env) - start_ns) / 1000000u),
+             shard->log_continuous);
+    hosted_count(hosted);
+    *ret_hosted = hosted;
+    return 0;
+}
+
+// --- closing ---
+
+static void close_now(struct hosted *hosted)
+{
+    fs_assert(list_empty(&hosted->held) && list_empty(&hosted->covered) && list_empty(&hosted->turn));
+    struct table_node *node;
+    while ((node = table_first(&hosted->sessions)))
+        attached_leave(CONTAINER_OF(node, struct attached, node));
+    close_parts(hosted);
+    log_info("close", "fs=%s", hosted->id);
+    hosted->closed(hosted, hosted->closed_context);
+    free(hosted);
+}
+
+void hosted_close(struct hosted *hosted, void (*closed)(struct hosted *hosted, void *context), void *context)
+{
+    hosted->closing = true;
+    hosted->closed = closed;
+    hosted->closed_context = context;
+    if (hosted->n_jobs == 0)
+        close_now(hosted);
+}
+
+void hosted_job_done(struct hosted *hosted)
+{
+    fs_assert(hosted->n_jobs > 0);
+    hosted->n_jobs--;
+    if (hosted->closing && hosted->n_jobs == 0)
+        close_now(hosted);
+}
+
+// --- the clock ---
+
+static void end_expired(struct hosted *hosted)
+{
+    uint64_t now_ms = uv_now(&hosted->shard->loop);
+    for (struct table_node *node = table_first(&hosted->sessions), *next; node; node = next) {
+        next = table_next(&hosted->sessions, node);
+        struct attached *attached = CONTAINER_OF(node, struct attached, node);
+        if (!attached->client && now_ms >= attached->expires_ms)
+            attached_end(attached, "fence", "its connection was lost for a lease time");
+    }
+}
+
+// A bounded number of orphans that nobody has claimed.
+static void reap(struct hosted *hosted)
+{
+    bool more = false;
+    int result = core_turn_begin(hosted->core);
+    if (result == 0) {
+        result = core_reap_orphans(hosted->core, &more);
+        int committed = core_turn_commit(hosted->core);
+        if (result == 0)
+            result = committed;
+    }
+    if (result < 0)
+        log_warn("reap", "fs=%s error=%s", hosted->id, strerror(-result));
+    if (result == 0 && !more)
+        hosted->reap_at_ms = 0;
+    hosted->upkeep_due = true;
+    turn_settle(hosted, true);
+}
+
+void hosted_count(struct hosted *hosted)
+{
+    struct store_usage usage;
+    int result = core_usage(hosted->core, &usage);
+    if (result < 0) {
+        log_warn("usage", "fs=%s error=%s", hosted->id, strerror(-result));
+        return;
+    }
+    atomic_store(&hosted->place->bytes, usage.bytes);
+    atomic_store(&hosted->place->inodes, usage.inodes);
+    atomic_store(&hosted->place->known, true);
+    hosted->usage_due = false;
+}
+
+void hosted_tick(struct hosted *hosted)
+{
+    if (hosted->closing)
+        return;
+    end_expired(hosted);
+    if (hosted->reap_at_ms && uv_now(&hosted->shard->loop) >= hosted->reap_at_ms)
+        reap(hosted);
+    if (hosted->usage_due)
+        hosted_count(hosted);
+    hosted->upkeep_due = true;
+}
+
+bool hosted_upkeep(struct hosted *hosted)
+{
+    if (!hosted->upkeep_due || hosted->closing)
+        return false;
+    bool more = false;
+    int result = core_upkeep(hosted->core, &more);
+    if (result < 0)
+        log_warn("upkeep", "fs=%s error=%s", hosted->id, strerror(-result));
+    hosted->upkeep_due = result == 0 && more;
+    return hosted->upkeep_due;
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// One open file system and everything about it: store, core, locks, sessions, and what is under way. All of
+// it belongs to its shard's thread. Private to the data plane: hosted.c, turn.c, sync.c, dispatch.c, op_*.c,
+// shard.c.
+#ifndef BERTH_SERVER_HOSTED_H
+#define BERTH_SERVER_HOSTED_H
+
+#include "fs/core/core.h"
+#include "fs/core/locks.h"
+#include "server/attach.h"
+#include "server/conn.h"
+#include "server/session.h"
+#include "server/shard.h"
+
+#define HOSTED_SESSIONS_MAX 4096u   // of one file system
+#define HOSTED_OPENS_MAX    524288u // of all its sessions
+#define HOSTED_LOCKS_MAX    262144u
+
+struct hosted {
+    struct list node; // in its shard
+    struct shard *shard;
+    struct place *place;
+    char id[FS_ID_SIZE];
+    struct store *store;
+    struct core *core;
+    struct lock_table *locks;
+    struct table sessions; // struct attached; key: session id_low
+    size_t n_opens;
+    // work
+    struct list ready;  // clients with frames that may run
+    struct list unsent; // clients with replies to send
+    struct list fresh;  // opens made in the turn that has not committed
+    struct list turn; // struct request: the turn's replies and events, in the order in which they came about
+    bool upkeep_due, usage_due;
+    uint64_t reap_at_ms; // loop time; 0: no orphans left to look for
+    // --durability strict: replies wait for a sync that covers them
+    struct list held, covered; // struct request
+    bool dirty, syncing;       // written since the last sync was prepared; one is running
+    unsigned n_jobs;           // off the loop
+    bool closing;
+    void (*closed)(struct hosted *hosted, void *context); // then; frees nothing itself
+    void *closed_context;
+};
+
+// A session here, and the connection it has at the moment.
+struct attached {
+    struct table_node node; // key: session->id_low
+    struct hosted *hosted;
+    struct session *session;
+    struct client *client; // NULL: disconnected
+    uint64_t expires_ms;   // loop time, while disconnected
+    size_t owed;           // reply bytes made and not yet given to a connection
+    unsigned n_requests;   // that point here
+    bool ended;            // gone for everybody; freed when no request points here
+};
+
+// A connection that has said hello. `attached` is NULL when it was refused or has said bye: only last words
+// go out.
+struct client {
+    struct list node;   // in its shard
+    struct list ready;  // in hosted->ready
+    struct list unsent; // in hosted->unsent
+    struct conn *conn;
+    struct attached *attached;
+    uint64_t number;
+    struct list frames;
+    size_t n_frames;
+};
+
+// A request from admission to its reply's leaving; or an event or a welcome, which have a reply alone.
+struct request {
+    struct list node;
+    struct attached *attached;
+    struct frame *frame; // until its turn is over
+    struct conn *conn;   // that the frame came over; as long as the frame
+    uint16_t op, slot;   // slot 0: not an answer to a slot's request
+    uint32_t seq;
+    struct out *reply; // NULL: no memory for one
+    size_t owed;       // what it added to attached->owed
+    bool malformed;
+    bool ran;        // and must not run again should the turn fail
+    bool wrote;      // the store may have changed
+    fs_ino sync_ino; // fsync: of what, else 0
+};
+
+// --- hosted.c: life, clock ---
+
+// reason: for people, on failure.
+int hosted_open(struct shard *shard, struct place *place, struct hosted **ret_hosted, char *reason,
+                size_t reason_size);
+// Lets running jobs end, cuts everybody off, closes the store, calls closed, frees.
+void hosted_close(struct hosted *hosted, void (*closed)(struct hosted *hosted, void *context), void *context);
+void hosted_job_done(struct hosted *hosted);
+void hosted_tick(struct hosted *hosted);   // every SHARD_TICK_MS
+bool hosted_upkeep(struct hosted *hosted); // a piece of it; true: more to do
+void hosted_count(struct hosted *hosted);  // tells its place the usage
+
+// --- welcome.c: sessions and connections ---
+
+void welcome(struct shard *shard, struct hosted *hosted, struct attach *attach,
+             struct conn *conn); // owns both
+void welcome_refuse(struct shard *shard, struct attach *attach, struct conn *conn, int error,
+                    const char *reason); // owns both
+void client_wake(struct client *client); // its frames may be able to run
+void attached_end(struct attached *attached, const char *event, const char *why);
+// The same without a trace in the file system: opens and locks are the client's to claim again after a
+// restart.
+void attached_leave(struct attached *attached);
+lock_granted attached_granted;                // context: the hosted
+void attached_put(struct attached *attached); // a request no longer points to it
+bool hosted_root_attached(const struct hosted *hosted, fs_ino ino);
+
+// --- op_open.c, op_lock.c ---
+
+void open_forget(struct hosted *hosted, struct session_open *open); // core has closed it already
+void open_drop_locks(struct attached *attached, struct session_open *open);
+
+// --- turn.c ---
+
+void turn_run(struct hosted *hosted);
+// What a turn made outside of turn_run() owes: its events, and in strict mode the sync.
+void turn_settle(struct hosted *hosted, bool wrote);
+void turn_tell(struct attached *attached, struct out *out); // an event; leaves with the turn's replies
+void request_finish(struct request *request);               // keeps and sends the reply, frees
+void request_fail(struct request *request, int error);      // the reply is an error now
+void hosted_flush(struct hosted *hosted);
+
+// --- sync.c ---
+
+void sync_file(struct request *request); // fsync: finishes it when its file is safe
+void sync_held(struct hosted *hosted);   // strict: starts a sync when replies wait and none is running
+
+#endif

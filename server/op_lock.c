@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// The calls on locks. On the file system's shard. Locks are in memory: a failed turn does not undo them.
+// Invariant: a wait of the lock table is in its session's table too, and every owner that locked through an
+// open is known to it.
+#include "server/call.h"
+#include <errno.h>
+
+// A flock is of the whole file; a record lock asks for the access it stands for, as Linux does.
+static int check_lock(const struct session_open *open, const struct fs_lock *lock)
+{
+    if (lock->kind == FS_LOCK_FLOCK)
+        return lock->start == 0 && lock->end == INT64_MAX ? 0 : -EINVAL;
+    uint32_t flags = core_file_flags(open->file);
+    if (lock->type == FS_LOCK_READ && !(flags & FS_OPEN_READ))
+        return -EBADF;
+    return lock->type == FS_LOCK_WRITE && !(flags & FS_OPEN_WRITE) ? -EBADF : 0;
+}
+
+int op_getlk(struct call *call)
+{
+    CALL_DECODE(getlk);
+    struct session_open *open;
+    int result = call_open(call, request.open_id, &open);
+    if (result < 0)
+        return result;
+    struct wire_getlk_reply reply = {.lock = request.lock};
+    lock_session holder = 0;
+    lock_get(call->hosted->locks, core_file_ino(open->file), call->session->id_low, &request.lock,
+             &reply.lock, &holder);
+    // A pid means something to the one client that gave it, and an owner to nobody else.
+    if (reply.lock.type != FS_LOCK_UNLOCK && holder != call->session->id_low)
+        reply.lock.pid = 0;
+    reply.lock.owner = request.lock.owner;
+    return call_reply_getlk(call, &reply);
+}
+
+static int set_and_wait(struct call *call, fs_ino ino, const struct wire_setlk_request *request)
+{
+    struct lock_table *locks = call->hosted->locks;
+    struct session *session = call->session;
+    const struct fs_lock *lock = &request->lock;
+    if (request->ticket == 0 || lock->type == FS_LOCK_UNLOCK)
+        return lock_set(locks, ino, session->id_low, lock, 0);
+    int result = session_wait_add(session, request->ticket, ino, lock->kind, lock->owner);
+    if (result < 0)
+        return result;
+    result = lock_set(locks, ino, session->id_low, lock, request->ticket);
+    if (result != 1)
+        session_wait_end(session, request->ticket);
+    return result;
+}
+
+// A reclaimed lock is set like any other: what was granted to somebody else since the restart stays theirs.
+int op_setlk(struct call *call)
+{
+    CALL_DECODE(setlk);
+    struct session_open *open;
+    int result = call_open(call, request.open_id, &open);
+    if (result == 0 && request.reclaim > 1)
+        result = -EINVAL;
+    if (result == 0)
+        result = check_lock(open, &request.lock);
+    if (result == 0 && request.lock.type != FS_LOCK_UNLOCK)
+        result = session_open_owner(open, request.lock.kind, request.lock.owner);
+    if (result == 0)
+        result = set_and_wait(call, core_file_ino(open->file), &request);
+    if (result < 0)
+        return result;
+    return call_reply_setlk(call, &(struct wire_setlk_reply){.queued = result == 1});
+}
+
+int op_cancel(struct call *call)
+{
+    CALL_DECODE(cancel);
+    struct session *session = call->session;
+    bool granted = false;
+    if (lock_cancel(call->hosted->locks, session->id_low, request.ticket) == 0)
+        session_wait_end(session, request.ticket);
+    else
+        granted = session_granted(session, request.ticket);
+    // Answered here: no event about it is told any more, not even after a lost connection.
+    session_grant_forget(session, request.ticket);
+    return call_reply_cancel(call, &(struct wire_cancel_reply){.granted = granted});
+}
+
+void open_drop_locks(struct attached *attached, struct session_open *open)
+{
+    fs_ino ino = core_file_ino(open->file);
+    for (size_t i = 0; i < open->n_owners; i++) {
+        const struct session_owner *owner = &open->owners[i];
+        session_wait_drop(attached->session, ino, owner->kind, owner->owner);
+        lock_release_owner(attached->hosted->locks, ino, attached->session->id_low, owner->kind,
+                           owner->owner);
+    }
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// The calls that open, claim and release. On the file system's shard, inside its turn. Invariant: every open
+// of core is in exactly one session's table; those made in a turn are in hosted->fresh until it commits,
+// since a failed turn closes them.
+#include "server/call.h"
+#include <errno.h>
+
+#define CREATE_FLAGS  (FS_OPEN_CREATE | FS_OPEN_EXCL)
+#define CHANGES_FLAGS (FS_OPEN_WRITE | FS_OPEN_APPEND | FS_OPEN_TRUNC)
+#define ACCESS_FLAGS  (FS_OPEN_READ | FS_OPEN_WRITE)
+#define PERMISSIONS   07777u
+
+// May the session have one more open, under this id and with these flags?
+static int check_open(const struct call *call, uint64_t open_id, uint32_t flags)
+{
+    if (flags & ~FS_OPEN_ALL)
+        return -EINVAL;
+    int result = session_open_check(call->session, open_id);
+    if (result == 0 && call->hosted->n_opens >= HOSTED_OPENS_MAX)
+        result = -ENFILE;
+    if (result == 0 && (flags & CHANGES_FLAGS))
+        result = call_writable(call);
+    return result;
+}
+
+static int keep(struct call *call, uint64_t open_id, struct core_file *file)
+{
+    struct session_open *open;
+    int result = session_open_add(call->session, open_id, file, &open);
+    if (result < 0) {
+        core_release(call->core, file);
+        return result;
+    }
+    list_push(&call->hosted->fresh, &open->fresh);
+    call->hosted->n_opens++;
+    return 0;
+}
+
+// Asking again for an open that the session has is harmless. 1: it was that.
+static int open_again(struct call *call, uint64_t open_id, fs_ino ino, uint32_t flags)
+{
+    struct session_open *open = session_open_get(call->session, open_id);
+    if (!open)
+        return 0;
+    bool same = core_file_ino(open->file) == ino && !((core_file_flags(open->file) ^ flags) & ACCESS_FLAGS);
+    return same ? 1 : -EEXIST;
+}
+
+int op_open(struct call *call)
+{
+    CALL_DECODE(open);
+    struct core_file *file;
+    struct fs_attr attr;
+    int result = call_handle(call, request.handle);
+    if (result == 0 && (request.flags & CREATE_FLAGS))
+        result = -EINVAL;
+    if (result == 0)
+        result = open_again(call, request.open_id, request.handle.ino, request.flags);
+    if (result == 0)
+        result = check_open(call, request.open_id, request.flags);
+    else if (result == 1)
+        result = core_getattr(call->core, request.handle.ino, &attr) < 0 ? -ESTALE : 1;
+    if (result == 0)
+        result = core_open(call->core, &call->cred, request.handle.ino, request.flags, &file, &attr);
+    else if (result == 1)
+        return call_reply_open(call, &(struct wire_open_reply){.attr = attr});
+    if (result == 0)
+        result = keep(call, request.open_id, file);
+    if (result < 0)
+        return result;
+    call->request->wrote = (request.flags & FS_OPEN_TRUNC) != 0;
+    return call_reply_open(call, &(struct wire_open_reply){.attr = attr});
+}
+
+int op_create(struct call *call)
+{
+    CALL_DECODE(create);
+    struct core_file *file;
+    struct fs_attr attr;
+    bool created;
+    int result = call_handle(call, request.parent);
+    if (result == 0 && (request.mode & ~(PERMISSIONS | S_IFMT)))
+        result = -EINVAL;
+    if (result == 0)
+        result = check_open(call, request.open_id, request.flags);
+    if (result == 0)
+        result = core_create_open(call->core, &call->cred, request.parent.ino, request.name,
+                                  request.mode & PERMISSIONS, request.flags | FS_OPEN_CREATE, &file, &attr,
+                                  &created);
+    if (result == 0)
+        result = keep(call, request.open_id, file);
+    if (result < 0)
+        return result;
+    struct wire_create_reply reply = {.entry = call_entry(call, &attr), .created = created};
+    return call_reply_create(call, &reply);
+}
+
+// What the client held before a restart. The handle proves that it was shown the inode; whether it may open
+// it was asked when it did, so an unlinked or since forbidden file is still its own.
+int op_reopen(struct call *call)
+{
+    CALL_DECODE(reopen);
+    struct core_file *file;
+    int result = call_handle_of(call, request.handle.ino).mac == request.handle.mac ? 0 : -ESTALE;
+    if (result == 0)
+        result = open_again(call, request.open_id, request.handle.ino, request.flags);
+    if (result == 1)
+        return call_reply_reopen(call, &(struct wire_reopen_reply){});
+    if (result == 0)
+        result = check_open(call, request.open_id, request.flags);
+    if (result == 0)
+        result = core_reopen(call->core, request.handle.ino, request.flags & ~(CREATE_FLAGS | FS_OPEN_TRUNC),
+                             &file);
+    if (result == 0)
+        result = keep(call, request.open_id, file);
+    if (result < 0)
+        return result;
+    return call_reply_reopen(call, &(struct wire_reopen_reply){});
+}
+
+void open_forget(struct hosted *hosted, struct session_open *open)
+{
+    fs_assert(hosted->n_opens > 0);
+    hosted->n_opens--;
+    session_open_remove(open->session, open);
+}
+
+int op_release(struct call *call)
+{
+    CALL_DECODE(release);
+    struct session_open *open = session_open_get(call->session, request.open_id);
+    if (open) {
+        struct core_file *file = open->file;
+        open_drop_locks(call->request->attached, open);
+        open_forget(call->hosted, open);
+        core_release(call->core, file);
+        call->hosted->upkeep_due = true;
+    }
+    return call_reply_release(call, &(struct wire_release_reply){});
+}

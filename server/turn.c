@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+// One loop turn, one transaction. The requests that have come in run one after the other, a commit follows,
+// then their replies leave. Invariant: no reply leaves before what it says is committed (strict: synced), and
+// replies and events of one session leave in the order in which they came about.
+#include "fs/base/log.h"
+#include "server/call.h"
+#include "server/metrics.h"
+#include <stdlib.h>
+#include <string.h>
+
+#define TURN_REQUESTS_MAX 512u                  // so that a turn stays short for those who come after
+#define TURN_BYTES_MAX    (16u * 1024u * 1024u) // of requests and replies
+
+// --- requests ---
+
+void request_fail(struct request *request, int error)
+{
+    out_unref(request->reply);
+    request->reply = out_error(request->op, request->slot, request->seq, error, "");
+}
+
+static void request_free(struct request *request)
+{
+    struct attached *attached = request->attached;
+    attached->owed -= request->owed;
+    list_remove(&request->node);
+    fs_assert(!request->frame);
+    out_unref(request->reply);
+    free(request);
+    attached_put(attached);
+}
+
+static void drop_frame(struct request *request)
+{
+    if (request->frame)
+        conn_frame_free(request->conn, request->frame);
+    request->frame = NULL;
+    request->conn = NULL;
+}
+
+static void send_reply(struct request *request)
+{
+    struct client *client = request->attached->client;
+    if (!client || !request->reply)
+        return;
+    conn_send(client->conn, out_ref(request->reply));
+    if (list_empty(&client->unsent))
+        list_push(&request->attached->hosted->unsent, &client->unsent);
+}
+
+// A request that cannot be answered takes its connection along: the client asks again.
+static void finish_unanswered(struct request *request, const char *why)
+{
+    struct attached *attached = request->attached;
+    if (request->slot)
+        attached->session->slots[request->slot].running = false;
+    if (attached->client)
+        conn_close(attached->client->conn, why);
+}
+
+void request_finish(struct request *request)
+{
+    struct attached *attached = request->attached;
+    if (attached->ended)
+        return request_free(request);
+    if (request->malformed || !request->reply) {
+        finish_unanswered(request, request->malformed ? "a malformed request" : "no memory for a reply");
+        return request_free(request);
+    }
+    if (request->slot)
+        session_finish(attached->session, request->slot, request->reply);
+    send_reply(request);
+    if (request->op == WIRE_BYE && request->slot)
+        attached_end(attached, "detach", "bye");
+    request_free(request);
+}
+
+void turn_tell(struct attached *attached, struct out *out)
+{
+    struct request *request = calloc(1, sizeof(*request));
+    if (!request) {
+        out_unref(out);
+        if (attached->client)
+            conn_close(attached->client->conn, "no memory for an event");
+        return;
+    }
+    request->attached = attached;
+    attached->n_requests++;
+    request->reply = out;
+    list_init(&request->node);
+    list_push(&attached->hosted->turn, &request->node);
+}
+
+void hosted_flush(struct hosted *hosted)
+{
+    struct list *node;
+    while ((node = list_pop(&hosted->unsent))) {
+        struct client *client = LIST_ENTRY(node, struct client, unsent);
+        struct conn *conn = client->conn;
+        conn_flush(conn);
+        if (!conn->closing)
+            client_wake(client);
+    }
+}
+
+// --- after the commit ---
+
+void turn_settle(struct hosted *hosted, bool wrote)
+{
+    struct list done;
+    list_init(&done);
+    hosted->dirty |= wrote;
+    bool strict = hosted->shard->options->durability_strict;
+    bool hold = strict && (hosted->dirty || hosted->syncing);
+    struct list *node;
+    while ((node = list_pop(&hosted->turn)))
+        list_push(hold ? &hosted->held : &done, node);
+    while ((node = list_pop(&done))) {
+        struct request *request = LIST_ENTRY(node, struct request, node);
+        if (request->sync_ino && !strict)
+            sync_file(request);
+        else
+            request_finish(request);
+    }
+    if (hold)
+        sync_held(hosted);
+    hosted_flush(hosted);
+}
+
+// --- running ---
+
+static void run_request(struct hosted *hosted, struct request *request)
+{
+    dispatch(hosted, request);
+    request->attached->owed -= request->owed;
+    request->owed = request->reply ? request->reply->length : 0;
+    request->attached->owed += request->owed;
+}
+
+// The turn's next request from this client, admitted; NULL when its next frame asks for nothing to be run.
+static struct request *admit(struct hosted *hosted, struct client *client, struct frame *frame)
+{
+    struct attached *attached = client->attached;
+    struct out *kept;
+    const char *why;
+    struct request *request = calloc(1, sizeof(*request));
+    enum session_verdict verdict =
+        request ? session_admit(attached->session, &frame->header, client->number, &kept, &why)
+                : SESSION_WRONG;
+    if (verdict == SESSION_RUN) {
+        list_init(&request->node);
+        request->attached = attached;
+        attached->n_requests++;
+        request->frame = frame;
+        request->conn = client->conn;
+        request->op = frame->header.op;
+        request->slot = frame->header.slot;
+        request->seq = frame->header.seq;
+        return request;
+    }
+    conn_frame_free(client->conn, frame);
+    if (verdict == SESSION_WRONG)
+        conn_close(client->conn, request ? why : "no memory for a request");
+    free(request);
+    struct out *again = verdict == SESSION_REPLAY ? out_copy(kept) : NULL;
+    if (again) {
+        conn_send(client->conn, again);
+        if (list_empty(&client->unsent))
+            list_push(&hosted->unsent, &client->unsent);
+    }
+    return NULL;
+}
+
+// Takes the next frame, a client after the other. NULL: nothing to be run at the moment.
+static struct request *next_request(struct hosted *hosted)
+{
+    while (!list_empty(&hosted->ready)) {
+        struct client *client = LIST_ENTRY(list_pop(&hosted->ready), struct client, ready);
+        struct list *node = list_pop(&client->frames);
+        if (!node)
+            continue;
+        client->n_frames--;
+        struct conn *conn = client->conn;
+        struct request *request = admit(hosted, client, LIST_ENTRY(node, struct frame, node));
+        if (!conn->closing)
+            client_wake(client);
+        if (request)
+            return request;
+    }
+    return NULL;
+}
+
+// Runs what has come in, in order, as far as a turn goes, or answers it with `error`.
+static void run_all(struct hosted *hosted, int error)
+{
+    size_t n = 0, bytes = 0;
+    struct request *request;
+    while (n < TURN_REQUESTS_MAX && bytes < TURN_BYTES_MAX && (request = next_request(hosted))) {
+        if (error < 0)
+            request_fail(request, error);
+        else
+            run_request(hosted, request);
+        list_push(&hosted->turn, &request->node);
+        bytes += request->frame->header.length + request->owed;
+        n++;
+    }
+}
+
+// --- when a commit fails ---
+
+static void forget_fresh(struct hosted *hosted, bool committed)
+{
+    struct list *node;
+    while ((node = list_pop(&hosted->fresh))) {
+        if (!committed)
+            open_forget(hosted, LIST_ENTRY(node, struct session_open, fresh));
+    }
+}
+
+static int commit(struct hosted *hosted)
+{
+    int result = core_turn_commit(hosted->core);
+    forget_fresh(hosted, result == 0);
+    return result;
+}
+
+static void run_alone(struct hosted *hosted, struct request *request)
+{
+    out_unref(request->reply);
+    request->reply = NULL;
+    int result = core_turn_begin(hosted->core);
+    if (result == 0) {
+        run_request(hosted, request);
+        result = commit(hosted);
+    }
+    if (result < 0 && !request->malformed && !request->ran) {
+        request->wrote = false;
+        request->sync_ino = 0;
+        request_fail(request, result);
+    }
+}
+
+// The turn was undone: its requests again, one a transaction, so that only the culprit sees the error. Those
+// whose effect is not the store's keep the reply they have.
+static void run_again(struct hosted *hosted, int error)
+{
+    METRICS_ADD(commit_failures, 1);
+    log_warn("commit-failed", "fs=%s error=%s", hosted->id, strerror(-error));
+    struct list again;
+    list_init(&again);
+    struct list *node;
+    while ((node = list_pop(&hosted->turn)))
+        list_push(&again, node);
+    while ((node = list_pop(&again))) {
+        struct request *request = LIST_ENTRY(node, struct request, node);
+        if (request->frame && !request->ran && !request->malformed)
+            run_alone(hosted, request);
+        list_push(&hosted->turn, node);
+    }
+}
+
+static bool over(struct hosted *hosted)
+{
+    bool wrote = false;
+    list_for_each (node, &hosted->turn) {
+        struct request *request = LIST_ENTRY(node, struct request, node);
+        wrote |= request->wrote;
+        drop_frame(request);
+    }
+    return wrote;
+}
+
+void turn_run(struct hosted *hosted)
+{
+    if (list_empty(&hosted->ready) || hosted->closing)
+        return;
+    int begun = core_turn_begin(hosted->core);
+    if (begun < 0)
+        log_error("turn", "fs=%s error=%s", hosted->id, strerror(-begun));
+    run_all(hosted, begun);
+    int committed = begun == 0 ? commit(hosted) : 0;
+    METRICS_ADD(turns, 1);
+    if (committed < 0)
+        run_again(hosted, committed);
+    bool wrote = over(hosted);
+    hosted->upkeep_due = true;
+    hosted->usage_due |= wrote;
+    turn_settle(hosted, wrote);
+    if (hosted->upkeep_due || !list_empty(&hosted->ready))
+        shard_work(hosted->shard);
+}
