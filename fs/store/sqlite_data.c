@@ -140,13 +140,20 @@ int data_read(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, v
 static int new_file(struct engine *engine, fs_ino ino, struct datafile **ret_file)
 {
     uint64_t file;
+    struct datafile *made;
     int result = engine_take(engine, NUMBER_FILE, 1, &file);
     if (result == 0)
-        result = grown_add(engine, ino, file, true);
-    if (result == 0)
-        result = datafile_create(engine, file, ret_file);
+        result = datafile_create(engine, file, &made);
+    if (result < 0)
+        return result;
+    result = grown_add(engine, ino, file, true);
+    if (result < 0) {
+        datafile_unlink(engine, file);
+        return result;
+    }
     engine->files_dirty = true;
-    return result;
+    *ret_file = made;
+    return 0;
 }
 
 // The inline bytes and the new ones go to a data file. What a sync may have promised to keep must be on disk

@@ -215,8 +215,10 @@ int datafile_blocks(struct engine *engine, uint64_t file, uint64_t *ret_blocks)
     file_path(file, path);
     int failed =
         open ? fstat(open->fd, &status) : fstatat(engine->data_fd, path, &status, AT_SYMLINK_NOFOLLOW);
-    if (failed)
-        return errno == ENOENT ? -EUCLEAN : -errno;
+    if (failed && errno != ENOENT)
+        return -errno;
+    if (failed) // damage, but its inode can still be looked at and removed
+        status.st_blocks = 0;
     *ret_blocks = (uint64_t)status.st_blocks;
     return 0;
 }

@@ -351,6 +351,7 @@ static void run_seed(uint64_t seed)
     snprintf(pair->directory, sizeof(pair->directory), "/tmp/berth-random-%d", (int)getpid());
     snprintf(pair->copy, sizeof(pair->copy), "%s.copy", pair->directory);
     store_sqlite_destroy(pair->directory);
+    store_sqlite_destroy(pair->copy);
     assert_int_equal(store_model_open(&pair->model), 0);
     assert_int_equal(store_sqlite_create(pair->directory), 0);
     assert_int_equal(store_sqlite_open(pair->directory, &suite_env, &pair->sqlite), 0);
@@ -365,8 +366,6 @@ static void run_seed(uint64_t seed)
     compare_all(pair->sqlite, false);
     store_close(pair->sqlite);
     store_close(pair->model);
-    store_sqlite_destroy(pair->directory);
-    store_sqlite_destroy(pair->copy);
 }
 
 static void engine_and_model_agree(void **state)
@@ -379,11 +378,19 @@ static void engine_and_model_agree(void **state)
         run_seed(strtoull(chosen, NULL, 10));
     for (uint64_t seed = 1; !chosen && seed <= SEEDS; seed++)
         run_seed(seed);
+}
+
+static int clean_after(void **state)
+{
+    (void)state;
+    store_sqlite_destroy(pair->directory);
+    store_sqlite_destroy(pair->copy);
     free(pair);
+    return 0;
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(engine_and_model_agree)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test_teardown(engine_and_model_agree, clean_after)};
     return cmocka_run_group_tests_name("store random", tests, NULL, NULL);
 }
