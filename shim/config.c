@@ -450,6 +450,7 @@ static int load_list(struct spot *spot, const json_t *root, struct functions *fu
         int rc = load_function(spot, json_array_get(root, i), i, function);
         if (rc < 0)
             return rc;
+        fs_assert(function->name);
         if (functions_find(functions, function->name, strlen(function->name)) != function)
             return bad(spot, "FunctionName", "is used twice");
     }

@@ -108,8 +108,10 @@ static int take_body(struct gateway_answer *answer, const json_t *body, bool enc
 static int answer_of_object(const json_t *object, struct gateway_answer *answer)
 {
     const json_t *status = json_object_get(object, "statusCode");
-    double code = json_is_string(status) ? atof(json_string_value(status)) : json_number_value(status);
-    if (!(code >= 200 && code < 600))
+    const char *text = json_string_value(status); // NULL: no string
+    char *end = NULL;
+    double code = text ? strtod(text, &end) : json_number_value(status);
+    if ((text && *end) || !(code >= 200 && code < 600))
         return -EINVAL;
     answer->status = (unsigned)code;
     int rc = take_headers(answer, json_object_get(object, "headers"), json_object_get(object, "cookies"));

@@ -31,15 +31,16 @@ static json_t *text_of(const char *bytes, size_t size)
     json_t *text = json_stringn(bytes, size);
     if (text)
         return text;
-    _cleanup_(freep) char *clean = malloc(size * 3 + 1);
+    static const char replacement[3] = {'\xef', '\xbf', '\xbd'};
+    _cleanup_(freep) char *clean = malloc(size * sizeof(replacement) + 1);
     fs_assert(clean);
     size_t length = 0;
     for (size_t i = 0; i < size; i++) {
         if ((unsigned char)bytes[i] < 0x80) {
             clean[length++] = bytes[i];
         } else {
-            memcpy(clean + length, "\xef\xbf\xbd", 3);
-            length += 3;
+            memcpy(clean + length, replacement, sizeof(replacement));
+            length += sizeof(replacement);
         }
     }
     text = json_stringn(clean, length);
@@ -85,7 +86,7 @@ static void add_headers(json_t *event, const struct gateway_request *request)
         const struct http_header *header = &request->headers[i];
         char name[256];
         size_t size = 0;
-        for (; header->name[size] && size < sizeof(name) - 1; size++)
+        for (; size < sizeof(name) - 1 && header->name[size]; size++)
             name[size] = (char)tolower((unsigned char)header->name[size]);
         name[size] = '\0';
         if (strcmp(name, "cookie") == 0)

@@ -183,15 +183,14 @@ static void close_logs(struct instance *instance)
 // The sandbox's own first process, as long as bubblewrap has made it; else 0.
 static pid_t first_child(pid_t parent)
 {
-    char path[64];
-    int child = 0;
+    char path[64], text[32];
     snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)parent, (int)parent);
-    FILE *children = fopen(path, "re");
-    if (children && fscanf(children, "%d", &child) != 1)
-        child = 0;
-    if (children)
-        fclose(children);
-    return child;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd >= 0 ? read(fd, text, sizeof(text) - 1) : 0;
+    if (fd >= 0)
+        close(fd);
+    text[MAX(size, 0)] = '\0';
+    return (pid_t)strtol(text, NULL, 10);
 }
 
 // With the sandbox's first process all the others end, and only then bubblewrap itself: nothing outlives

@@ -40,17 +40,16 @@ static void route(struct instance *instance, struct http_request *request, const
 {
     bool get = strcmp(http_method(request), "GET") == 0, post = strcmp(http_method(request), "POST") == 0;
     bool is_next = strcmp(path, "invocation/next") == 0, is_init_error = strcmp(path, "init/error") == 0;
-    struct result_path result;
-    if (is_next && get)
-        instance_on_next(instance, request);
-    else if (is_init_error && post)
-        instance_on_init_error(instance, request);
-    else if (is_next || is_init_error)
-        runtime_api_error(request, 405, "MethodNotAllowed", "Method not allowed");
-    else if (!parse_result(path, &result))
+    struct result_path result = {0};
+    bool is_result = parse_result(path, &result);
+    if (!is_next && !is_init_error && !is_result)
         runtime_api_error(request, 404, "NotFound", "No such path in the Runtime API");
-    else if (!post)
+    else if (is_next ? !get : !post)
         runtime_api_error(request, 405, "MethodNotAllowed", "Method not allowed");
+    else if (is_next)
+        instance_on_next(instance, request);
+    else if (is_init_error)
+        instance_on_init_error(instance, request);
     else
         instance_on_result(instance, request, result.id, result.id_size, result.is_error);
 }
