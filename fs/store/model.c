@@ -107,13 +107,13 @@ static struct model_node *node_make(struct model *model, fs_ino ino)
     size_t at = node_position(model, ino);
     if (at < model->n_nodes && model->nodes[at]->ino == ino)
         return model->nodes[at];
-    if (array_room(&model->nodes, &model->nodes_capacity, model->n_nodes, sizeof(*model->nodes)) < 0)
+    if (array_room(&model->nodes, &model->nodes_capacity, model->n_nodes, sizeof(void *)) < 0)
         return NULL;
     struct model_node *node = calloc(1, sizeof(*node));
     if (!node)
         return NULL;
     node->ino = ino;
-    memmove(model->nodes + at + 1, model->nodes + at, (model->n_nodes - at) * sizeof(*model->nodes));
+    memmove(model->nodes + at + 1, model->nodes + at, (model->n_nodes - at) * sizeof(void *));
     model->nodes[at] = node;
     model->n_nodes++;
     return node;
@@ -143,13 +143,14 @@ static struct model_entry *entry_find(const struct model_node *node, struct fs_n
 }
 
 // Takes the name over. Needs room in the array.
-static void entry_insert(struct model_node *node, struct model_entry entry)
+static void entry_insert(struct model_node *node, char *name, size_t name_length,
+                         const struct store_dentry *dentry)
 {
     size_t at = node->n_entries;
-    while (at > 0 && node->entries[at - 1].dentry.cookie > entry.dentry.cookie)
+    while (at > 0 && node->entries[at - 1].dentry.cookie > dentry->cookie)
         at--;
-    memmove(node->entries + at + 1, node->entries + at, (node->n_entries - at) * sizeof(entry));
-    node->entries[at] = entry;
+    memmove(node->entries + at + 1, node->entries + at, (node->n_entries - at) * sizeof(*node->entries));
+    node->entries[at] = (struct model_entry){.name = name, .name_length = name_length, .dentry = *dentry};
     node->n_entries++;
 }
 
@@ -267,7 +268,7 @@ static void undo_entry(struct undo *undo)
     if (now)
         entry_delete(undo->node, now);
     if (undo->was_there) {
-        entry_insert(undo->node, undo->entry);
+        entry_insert(undo->node, undo->entry.name, undo->entry.name_length, &undo->entry.dentry);
         undo->entry.name = NULL;
     }
 }
@@ -462,7 +463,7 @@ static int model_dentry_put(struct store *store, fs_ino parent, struct fs_name n
         return -ENOMEM;
     }
     memcpy(copy, name.bytes, name.length);
-    entry_insert(node, (struct model_entry){.name = copy, .name_length = name.length, .dentry = *dentry});
+    entry_insert(node, copy, name.length, dentry);
     return 0;
 }
 

@@ -19,15 +19,16 @@ static sqlite3_stmt *statement_for_file(struct engine *engine, enum statement_id
 int intent_add(struct engine *engine, uint64_t file, int64_t size)
 {
     int result = 0;
+    uint64_t seq = engine->intent_last + 1;
     sqlite3_stmt *statement = db_statement(engine, ST_INTENT_PUT, &result);
     if (!statement)
         return result;
-    sqlite3_bind_int64(statement, 1, (sqlite3_int64)(engine->intent_last + 1));
+    sqlite3_bind_int64(statement, 1, (sqlite3_int64)seq);
     sqlite3_bind_int64(statement, 2, (sqlite3_int64)file);
     sqlite3_bind_int64(statement, 3, size);
     result = db_run(engine, statement);
     if (result == 0) {
-        engine->intent_last++;
+        engine->intent_last = seq;
         engine->intents_left = true;
     }
     return result;

@@ -98,10 +98,10 @@ int numbers_load(struct numbers *numbers, int dir_fd)
     if (numbers->fd < 0)
         return errno == ENOENT ? -EUCLEAN : -errno;
     bool found = false;
-    for (unsigned slot = 0; slot < 2; slot++) {
+    for (off_t slot = 0; slot < 2; slot++) {
         uint8_t record[RECORD_SIZE];
         struct numbers candidate = {.fd = numbers->fd};
-        ssize_t got = pread(numbers->fd, record, RECORD_SIZE, (off_t)(slot * SLOT_STRIDE));
+        ssize_t got = pread(numbers->fd, record, RECORD_SIZE, slot * SLOT_STRIDE);
         if (got < 0)
             return -errno;
         if (got != RECORD_SIZE || !decode(record, &candidate))

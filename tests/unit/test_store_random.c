@@ -15,7 +15,9 @@
 #include "fs/store/store_sqlite.h"
 #include "tests/unit/store_suite.h"
 #include <cmocka.h>
+#include <dirent.h>
 #include <errno.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -252,6 +254,34 @@ static void make_copy(void)
     assert_int_equal(system(command), 0);
 }
 
+static int count_files(const char *path)
+{
+    int n = 0;
+    DIR *shard = opendir(path);
+    struct dirent *entry;
+    while (shard && (entry = readdir(shard)) != NULL)
+        n += entry->d_name[0] != '.';
+    if (shard)
+        closedir(shard);
+    return n;
+}
+
+// Recovery has left the data files that the database names, and no other.
+static void check_files(void)
+{
+    char path[96];
+    sqlite3 *db;
+    sqlite3_stmt *statement;
+    snprintf(path, sizeof(path), "%s/meta.db", pair->copy);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(file) FROM data", -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
+    snprintf(path, sizeof(path), "%s/data/0", pair->copy);
+    assert_int_equal(count_files(path), sqlite3_column_int(statement, 0));
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+}
+
 static void check_copy(void)
 {
     struct store *copy;
@@ -260,6 +290,7 @@ static void check_copy(void)
     compare_all(copy, true);
     store_rollback(pair->model); // the engine itself may have kept other bytes
     store_close(copy);
+    check_files();
 }
 
 static void both_rollback(bool copied)
