@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import unittest
 
 import harness
@@ -153,16 +154,17 @@ def function(name, handler, **members):
 class Shim:
     """A berth-fn with a configuration of its own. `functions`: a list for the file, or the path of a file."""
 
-    def __init__(self, functions, *args, environment=None):
-        self.directory = harness.new_directory("shim-")
+    def __init__(self, functions, *args, environment=None, directory=None, prefix=()):
+        self.directory = directory or harness.new_directory("shim-")
         os.chmod(self.directory, 0o755)
         self.runtime_directory = os.path.join(self.directory, "run")
         os.mkdir(self.runtime_directory)
+        os.chmod(self.runtime_directory, 0o777)
         config = functions if isinstance(functions, str) else self._write(functions)
         self.log_path = os.path.join(self.directory, "log")
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                [harness.program("berth-fn"), "serve", "--config", config, "--listen", "127.0.0.1:0", *args],
+                [*prefix, harness.program("berth-fn"), "serve", "--config", config, "--listen", "127.0.0.1:0", *args],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
                 env=dict(os.environ, XDG_RUNTIME_DIR=self.runtime_directory, **(environment or {})))
         ready, _, _ = select.select([self.process.stdout], [], [], harness.START_SECONDS)
@@ -548,6 +550,22 @@ class Sandbox(WithShim):
                           environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]),
                          ("app.look", "/var/task", "/var/runtime", "Look", "$LATEST", "128"))
         self.assertRegex(environment["AWS_LAMBDA_RUNTIME_API"], r"^127\.0\.0\.1:\d+$")
+
+
+    def test_an_ordinary_user_has_sandboxes_too(self):
+        harness.require_root()
+        become = ["setpriv", "--reuid", "4321", "--regid", "4321", "--clear-groups"]
+        directory = tempfile.mkdtemp(prefix="berth-shim-", dir="/tmp")
+        self.addCleanup(shutil.rmtree, directory)
+        os.chmod(directory, 0o755)
+        if subprocess.run([*become, "test", "-x", harness.program("berth-fn")], timeout=10).returncode != 0:
+            self.skipTest("user: an ordinary user cannot reach " + harness.program("berth-fn"))
+        shim = Shim(self.FUNCTIONS, directory=directory, prefix=become)
+        self.addCleanup(shim.stop)
+        seen = shim.result("Look", {"secret": "/etc/shadow"})
+        self.assertEqual((seen["uid"], seen["secret"]), (4321, "FileNotFoundError"))
+        self.assertEqual(set(seen["capabilities"]), {"0000000000000000"})
+        self.assertEqual(seen["write core_pattern"], "PermissionError")
 
 
 class Instances(unittest.TestCase):
