@@ -127,7 +127,7 @@ static int parse_creation_info(struct api_call *call, json_t *root, struct acces
 static int parse_root(struct api_call *call, struct access_point *ap)
 {
     json_t *root = api_member(call->body, "RootDirectory");
-    strcpy(ap->path, "/");
+    memcpy(ap->path, "/", 2);
     if (!root)
         return 0;
     if (!json_is_object(root))
@@ -139,7 +139,7 @@ static int parse_root(struct api_call *call, struct access_point *ap)
             return refuse(
                 call, "Path must be / or up to four names, each after a /, that do not begin with a dot and "
                       "have none of $#<>;`|&?{}^*, in at most 100 bytes.");
-        strcpy(ap->path, text);
+        memcpy(ap->path, text, strlen(text) + 1);
     }
     return parse_creation_info(call, root, ap);
 }

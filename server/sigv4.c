@@ -143,6 +143,14 @@ static bool split_authorization(const char *header, struct authorization *author
            split_credential(credential, authorization);
 }
 
+static int decimal(const char *digits, size_t n)
+{
+    int value = 0;
+    for (size_t i = 0; i < n; i++)
+        value = value * 10 + (digits[i] - '0');
+    return value;
+}
+
 // Seconds since 1970 of 20150830T123600Z.
 static bool parse_time(const char *text, uint64_t *ret_s)
 {
@@ -153,12 +161,14 @@ static bool parse_time(const char *text, uint64_t *ret_s)
         if (!fits)
             return false;
     }
-    struct tm tm = {0};
-    if (sscanf(text, "%4d%2d%2dT%2d%2d%2dZ", &tm.tm_year, &tm.tm_mon, &tm.tm_mday, &tm.tm_hour, &tm.tm_min,
-               &tm.tm_sec) != 6)
-        return false;
-    tm.tm_year -= 1900;
-    tm.tm_mon -= 1;
+    struct tm tm = {
+        .tm_year = decimal(text, 4) - 1900,
+        .tm_mon = decimal(text + 4, 2) - 1,
+        .tm_mday = decimal(text + 6, 2),
+        .tm_hour = decimal(text + 9, 2),
+        .tm_min = decimal(text + 11, 2),
+        .tm_sec = decimal(text + 13, 2),
+    };
     time_t seconds = timegm(&tm);
     if (seconds < 0)
         return false;
@@ -242,7 +252,7 @@ static int compare_parameters(const void *a, const void *b)
 
 static bool put_query(FILE *out, const char *query)
 {
-    char *parameters[PARAMETERS_MAX];
+    char *parameters[PARAMETERS_MAX] = {0};
     size_t n = 0;
     bool ok = true;
     for (const char *at = query ? query : ""; ok && *at;) {

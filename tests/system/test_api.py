@@ -548,7 +548,8 @@ class Garbage(ApiCase):
 
     def test_garbage(self):
         head = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
-        for data in (b"\0" * 1000, b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", os.urandom(4096), b"GET / \xff\r\n\r\n",
+        for data in (b"\0" * 1000, b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", os.urandom(4096),
+                     b"GET / \xff\r\n\r\n",
                      b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + os.urandom(300),
                      head + b"Content-Length: -1\r\n\r\n", head + b"Content-Length: x\r\n\r\n",
                      head + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n", head + b"no colon\r\n\r\n",
