@@ -78,6 +78,8 @@ int api_parse_id(struct api_call *call, const char *text, const char *prefix, co
                  char out[FS_ID_SIZE]);
 // Query parameter `name`, decoded; *ret_found false without one.
 int api_query(struct api_call *call, const char *name, char *out, size_t out_size, bool *ret_found);
+// The next value of query parameter `name` at or after *at, still encoded; moves *at past it.
+bool api_next_parameter(const char **at, const char *name, const char **ret_value, size_t *ret_length);
 // The size of a page and where it starts, from the two query parameters named.
 struct api_page {
     size_t limit;
@@ -103,6 +105,7 @@ void api_add_name(json_t *description,
 typedef void api_operation(struct api_call *call);
 api_operation api_create_file_system, api_describe_file_systems, api_delete_file_system;
 api_operation api_create_access_point, api_describe_access_points, api_delete_access_point;
+api_operation api_tag_resource, api_untag_resource, api_list_tags_for_resource;
 
 // --- what outlives a call: file systems being removed (api_file_systems.c) ---
 

@@ -61,23 +61,36 @@ int api_parse_id(struct api_call *call, const char *text, const char *prefix, co
 
 // --- the query string ---
 
+bool api_next_parameter(const char **at, const char *name, const char **ret_value, size_t *ret_length)
+{
+    size_t name_length = strlen(name);
+    while (*at && **at) {
+        const char *parameter = *at;
+        size_t length = strcspn(parameter, "&");
+        *at += length + (parameter[length] == '&');
+        if (length > name_length && parameter[name_length] == '=' &&
+            memcmp(parameter, name, name_length) == 0) {
+            *ret_value = parameter + name_length + 1;
+            *ret_length = length - name_length - 1;
+            return true;
+        }
+    }
+    return false;
+}
+
 int api_query(struct api_call *call, const char *name, char *out, size_t out_size, bool *ret_found)
 {
-    const char *at = http_query(call->request);
-    size_t name_length = strlen(name);
+    const char *at = http_query(call->request), *value;
+    size_t length;
     bool found = false;
-    while (at && *at) {
-        size_t length = strcspn(at, "&");
-        if (length > name_length && at[name_length] == '=' && memcmp(at, name, name_length) == 0) {
-            if (found)
-                return refuse(call, name, "is given twice");
-            if (percent_decode(at + name_length + 1, length - name_length - 1, out, out_size) < 0)
-                return refuse(call, name, "is too long or badly encoded");
-            if (out[0] == '\0')
-                return refuse(call, name, "is empty");
-            found = true;
-        }
-        at += length + (at[length] == '&');
+    while (api_next_parameter(&at, name, &value, &length)) {
+        if (found)
+            return refuse(call, name, "is given twice");
+        if (percent_decode(value, length, out, out_size) < 0)
+            return refuse(call, name, "is too long or badly encoded");
+        if (out[0] == '\0')
+            return refuse(call, name, "is empty");
+        found = true;
     }
     *ret_found = found;
     return 0;

@@ -119,7 +119,7 @@ static int insert_tags(struct catalogue *catalogue, const char *object_id, const
     return result;
 }
 
-static void clear_tags(struct catalogue_tags *tags)
+void catalogue_tags_clear(struct catalogue_tags *tags)
 {
     free(tags->tag);
     *tags = (struct catalogue_tags){0};
@@ -144,11 +144,64 @@ static int load_tags(struct catalogue *catalogue, const char *object_id, struct 
         result = 0;
     }
     if (result < 0) {
-        clear_tags(&tags);
+        catalogue_tags_clear(&tags);
         return result;
     }
     *ret_tags = tags;
     return 0;
+}
+
+static int require_object(struct catalogue *catalogue, const char *id)
+{
+    char found_id[FS_ID_SIZE];
+    int found =
+        find_text(catalogue,
+                  "SELECT id FROM (SELECT id FROM file_systems UNION ALL SELECT id FROM access_points)"
+                  " WHERE id = ?",
+                  id, found_id);
+    return found < 0 ? found : found == 1 ? 0 : -ENOENT;
+}
+
+static int replace_tags(struct catalogue *catalogue, const char *id, const struct catalogue_tags *tags)
+{
+    int result = require_object(catalogue, id);
+    for (size_t i = 0; result == 0 && i < tags->n; i++) {
+        result = catalogue_db_run(catalogue->db,
+                                  "INSERT INTO tags(object_id, key, value) VALUES (?, ?, ?)"
+                                  " ON CONFLICT (object_id, key) DO UPDATE SET value = excluded.value",
+                                  "ttt", id, tags->tag[i].key, tags->tag[i].value);
+    }
+    if (result < 0)
+        return result;
+    return check_count(catalogue, "SELECT count(*) FROM tags WHERE object_id = ?", id,
+                       CATALOGUE_TAGS_MAX + 1);
+}
+
+int catalogue_add_tags(struct catalogue *catalogue, const char *id, const struct catalogue_tags *tags)
+{
+    int result = begin(catalogue);
+    return result < 0 ? result : end(catalogue, replace_tags(catalogue, id, tags));
+}
+
+static int delete_tags(struct catalogue *catalogue, const char *id, const struct catalogue_tags *keys)
+{
+    int result = require_object(catalogue, id);
+    for (size_t i = 0; result == 0 && i < keys->n; i++)
+        result = catalogue_db_run(catalogue->db, "DELETE FROM tags WHERE object_id = ? AND key = ?", "tt", id,
+                                  keys->tag[i].key);
+    return result;
+}
+
+int catalogue_remove_tags(struct catalogue *catalogue, const char *id, const struct catalogue_tags *keys)
+{
+    int result = begin(catalogue);
+    return result < 0 ? result : end(catalogue, delete_tags(catalogue, id, keys));
+}
+
+int catalogue_get_tags(struct catalogue *catalogue, const char *id, struct catalogue_tags *ret_tags)
+{
+    int result = require_object(catalogue, id);
+    return result < 0 ? result : load_tags(catalogue, id, ret_tags);
 }
 
 // --- file systems ---
@@ -159,7 +212,7 @@ static int load_tags(struct catalogue *catalogue, const char *object_id, struct 
 
 void file_system_clear(struct file_system *fs)
 {
-    clear_tags(&fs->tags);
+    catalogue_tags_clear(&fs->tags);
 }
 
 static int load_key(sqlite3_stmt *row, int column, uint8_t key[SIPHASH_KEY_SIZE])
@@ -309,7 +362,7 @@ int catalogue_list_file_systems(struct catalogue *catalogue, uint64_t after,
 
 void access_point_clear(struct access_point *ap)
 {
-    clear_tags(&ap->tags);
+    catalogue_tags_clear(&ap->tags);
 }
 
 static size_t encode_groups(const struct access_point *ap, uint8_t out[FS_AP_GROUPS_MAX * 4])

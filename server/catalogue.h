@@ -83,6 +83,14 @@ int catalogue_get_access_point(struct catalogue *catalogue, const char *ap_id,
                                struct access_point *ret); // -ENOENT
 void access_point_clear(struct access_point *ap);
 
+// Tags of a file system or an access point. Adding replaces those with the same key; removing goes by key,
+// and one that is not there is nothing. -ENOENT: no such object; -EDQUOT: there would be more than
+// CATALOGUE_TAGS_MAX.
+int catalogue_add_tags(struct catalogue *catalogue, const char *id, const struct catalogue_tags *tags);
+int catalogue_remove_tags(struct catalogue *catalogue, const char *id, const struct catalogue_tags *keys);
+int catalogue_get_tags(struct catalogue *catalogue, const char *id, struct catalogue_tags *ret_tags);
+void catalogue_tags_clear(struct catalogue_tags *tags);
+
 // In order of creation, those with a number above `after` (0: from the first), until visit returns false. The
 // object lives for the call; visit changes nothing in the catalogue. fs_id NULL: of all file systems.
 int catalogue_list_file_systems(struct catalogue *catalogue, uint64_t after,

@@ -92,6 +92,8 @@ static int fail_status(const struct endpoint_request *request, const char *name,
     const char *message = json_string_value(json_object_get(answer, "Message"));
     if (error && message)
         fprintf(stderr, "berth: %s: %s%s (%s)\n", request->what, message, advice(error), error);
+    else if (status == 503)
+        fprintf(stderr, "berth: %s: the server at %s is stopping; try again\n", request->what, name);
     else
         fprintf(stderr, "berth: %s: %s answered with HTTP status %ld; is it a berthd?\n", request->what, name,
                 status);

@@ -31,7 +31,7 @@ SERVICE = "elasticfilesystem"
 VERSION = "/2015-02-01"
 NEWER_MEMBERS = {"FileSystemProtection"}  # younger than the model that Debian 12 installs
 BUILT = {"CreateFileSystem", "DescribeFileSystems", "DeleteFileSystem", "CreateAccessPoint", "DescribeAccessPoints",
-         "DeleteAccessPoint"}
+         "DeleteAccessPoint", "TagResource", "UntagResource", "ListTagsForResource"}
 BODY_MAX = 1 << 20
 
 
@@ -365,6 +365,48 @@ class Rules(ApiCase):
         ap = self.new_ap(fs)
         self.efs.delete_file_system(FileSystemId=fs)
         self.assert_refused("AccessPointNotFound", 404, "describe_access_points", AccessPointId=ap)
+
+
+class Tags(ApiCase):
+    def tags(self, resource):
+        return {t["Key"]: t["Value"] for t in self.efs.list_tags_for_resource(ResourceId=resource)["Tags"]}
+
+    def test_tags_of_both_kinds(self):
+        fs = self.efs.create_file_system(Tags=[{"Key": "Name", "Value": "a"}])
+        ap = self.efs.create_access_point(FileSystemId=fs["FileSystemId"])
+        for resource in (fs["FileSystemId"], ap["AccessPointId"], fs["FileSystemArn"], ap["AccessPointArn"]):
+            self.efs.tag_resource(ResourceId=resource, Tags=[{"Key": "Name", "Value": "b"}, {"Key": "k/é +", "Value": "="}])
+            self.assertEqual(self.tags(resource), {"Name": "b", "k/é +": "="})
+            self.efs.untag_resource(ResourceId=resource, TagKeys=["k/é +", "nothing"])
+            self.assertEqual(self.tags(resource), {"Name": "b"})
+        self.assertEqual(self.efs.describe_file_systems(FileSystemId=fs["FileSystemId"])["FileSystems"][0]["Name"], "b")
+        self.assertEqual(self.efs.describe_access_points(AccessPointId=ap["AccessPointId"])["AccessPoints"][0]["Name"], "b")
+
+    def test_pages(self):
+        tags = [{"Key": "k%d" % i, "Value": str(i)} for i in range(50)]
+        fs = self.new_fs(Tags=tags)
+        found, token = [], {}
+        while True:
+            page = self.efs.list_tags_for_resource(ResourceId=fs, MaxResults=20, **token)
+            found += page["Tags"]
+            if "NextToken" not in page:
+                break
+            token = {"NextToken": page["NextToken"]}
+        self.assertEqual(found, tags)
+
+    def test_refusals(self):
+        fs = self.new_fs(Tags=[{"Key": "k%d" % i, "Value": ""} for i in range(50)])
+        self.assert_refused("BadRequest", 400, "tag_resource", ResourceId=fs, Tags=[{"Key": "more", "Value": ""}])
+        self.assert_refused("BadRequest", 400, "tag_resource", ResourceId=fs, Tags=[{"Key": "aws:x", "Value": ""}])
+        self.assert_refused("BadRequest", 400, "tag_resource", ResourceId="x-1", Tags=[])
+        self.assert_refused("BadRequest", 400, "untag_resource", ResourceId=fs, TagKeys=[])
+        self.assert_refused("BadRequest", 400, "untag_resource", ResourceId=fs, TagKeys=["k%d" % i for i in range(51)])
+        self.assertEqual(len(self.tags(fs)), 50)
+        for resource, error in (("fs-00000000000000000", "FileSystemNotFound"),
+                                ("fsap-00000000000000000", "AccessPointNotFound")):
+            self.assert_refused(error, 404, "tag_resource", ResourceId=resource, Tags=[])
+            self.assert_refused(error, 404, "untag_resource", ResourceId=resource, TagKeys=["k"])
+            self.assert_refused(error, 404, "list_tags_for_resource", ResourceId=resource)
 
 
 class Pages(ApiCase):

@@ -288,6 +288,60 @@ static void test_the_limit_on_file_systems(void **state)
     assert_int_equal(catalogue_add_file_system(f->catalogue, &one_more), 0);
 }
 
+static void check_tags(struct fixture *f, const char *id, size_t n, const char *const *keys_and_values)
+{
+    struct catalogue_tags tags;
+    assert_int_equal(catalogue_get_tags(f->catalogue, id, &tags), 0);
+    assert_int_equal(tags.n, n);
+    for (size_t i = 0; i < n; i++) {
+        assert_string_equal(tags.tag[i].key, keys_and_values[2 * i]);
+        assert_string_equal(tags.tag[i].value, keys_and_values[2 * i + 1]);
+    }
+    catalogue_tags_clear(&tags);
+}
+
+static void test_tags_change(void **state)
+{
+    struct fixture *f = *state;
+    struct file_system fs;
+    add_fs(f, "a", &fs);
+    struct access_point ap = sample_ap(fs.id, "1");
+    assert_int_equal(catalogue_add_access_point(f->catalogue, &ap), 0);
+    struct catalogue_tag changed[] = {{"team", "red"}, {"x", "y"}}, gone[] = {{"Name", ""}, {"nothing", ""}};
+    const struct catalogue_tags two = {2, two_tags}, change = {2, changed}, keys = {2, gone};
+    assert_int_equal(catalogue_add_tags(f->catalogue, ap.id, &two), 0);
+    assert_int_equal(catalogue_add_tags(f->catalogue, ap.id, &change), 0);
+    reopen(f);
+    check_tags(f, ap.id, 3, (const char *[]){"Name", "first \xc3\xa9", "team", "red", "x", "y"});
+    assert_int_equal(catalogue_remove_tags(f->catalogue, ap.id, &keys), 0);
+    check_tags(f, ap.id, 2, (const char *[]){"team", "red", "x", "y"});
+    check_tags(f, fs.id, 0, NULL);
+    struct catalogue_tags none;
+    static const char nowhere[] = "fs-00000000000000000";
+    assert_int_equal(catalogue_add_tags(f->catalogue, nowhere, &two), -ENOENT);
+    assert_int_equal(catalogue_remove_tags(f->catalogue, nowhere, &two), -ENOENT);
+    assert_int_equal(catalogue_get_tags(f->catalogue, nowhere, &none), -ENOENT);
+}
+
+static void test_the_limit_on_tags(void **state)
+{
+    struct fixture *f = *state;
+    struct file_system fs;
+    add_fs(f, "a", &fs);
+    struct catalogue_tag *tags = calloc(CATALOGUE_TAGS_MAX + 1, sizeof(*tags));
+    for (unsigned i = 0; i <= CATALOGUE_TAGS_MAX; i++)
+        snprintf(tags[i].key, sizeof(tags[i].key), "k%u", i);
+    const struct catalogue_tags most = {CATALOGUE_TAGS_MAX, tags}, last = {1, tags + CATALOGUE_TAGS_MAX};
+    assert_int_equal(catalogue_add_tags(f->catalogue, fs.id, &most), 0);
+    assert_int_equal(catalogue_add_tags(f->catalogue, fs.id, &last), -EDQUOT);
+    assert_int_equal(catalogue_add_tags(f->catalogue, fs.id, &most), 0); // the same keys
+    struct catalogue_tags got;
+    assert_int_equal(catalogue_get_tags(f->catalogue, fs.id, &got), 0);
+    assert_int_equal(got.n, CATALOGUE_TAGS_MAX);
+    catalogue_tags_clear(&got);
+    free(tags);
+}
+
 // --- opening what is not ours ---
 
 static char *database_path(const struct fixture *f)
@@ -371,6 +425,8 @@ int main(void)
         TEST(test_listing_goes_on_after_what_was_removed),
         TEST(test_listing_access_points),
         TEST(test_the_limit_on_file_systems),
+        TEST(test_tags_change),
+        TEST(test_the_limit_on_tags),
         TEST(test_a_newer_version_is_refused),
         TEST(test_another_programs_database_is_refused),
         TEST(test_garbage_is_refused),
