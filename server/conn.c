@@ -2,6 +2,7 @@
 // One connection on a uv_poll; see conn.h. Invariant: poll events always say what is wanted (update_events
 // after every change of held, out or state); after conn_close() no callback of the owner is called.
 #include "server/conn.h"
+#include "server/metrics.h"
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -118,6 +119,12 @@ void conn_close(struct conn *conn, const char *why)
     conn->ops->closed(conn, why);
 }
 
+void conn_expel(struct conn *conn, const char *why)
+{
+    METRICS_ADD(connections_refused, 1);
+    conn_close(conn, why);
+}
+
 void conn_close_when_sent(struct conn *conn, const char *why)
 {
     conn->last_words = true;
@@ -150,8 +157,8 @@ static void frame_done(struct conn *conn)
 static void header_done(struct conn *conn)
 {
     struct wire_header header;
-    if (wire_get_header(conn->header, &header) < 0) {
-        conn_close(conn, "a frame with an impossible length");
+    if (wire_get_header(conn->header, &header) < 0 || header.length > conn->ops->frame_max) {
+        conn_expel(conn, "a frame with an impossible length");
         return;
     }
     conn->frame = frame_new(&header);
@@ -186,7 +193,7 @@ static void take(struct conn *conn, const uint8_t *bytes, size_t n)
     while (n > 0 && !conn->closing) {
         if (conn->left || conn->last_words) {
             conn->left = NULL;
-            conn_close(conn, "a request before the answer to hello");
+            conn_expel(conn, "a request before the answer to hello");
             return;
         }
         size_t part = take_some(conn, bytes, n);

@@ -22,6 +22,7 @@
 struct conn;
 
 struct conn_ops {
+    uint32_t frame_max;                                    // bytes; who sends more is expelled
     void (*frame)(struct conn *conn, struct frame *frame); // a whole frame, now the owner's
     void (*drained)(struct conn *conn);                    // conn_may_run() has become true again
     void (*closed)(struct conn *conn, const char *why);    // never again a call for this conn
@@ -55,6 +56,8 @@ struct conn {
 int conn_open(uv_loop_t *loop, int fd, const struct peer *peer, const struct conn_ops *ops, void *owner,
               struct conn **ret_conn);
 void conn_close(struct conn *conn, const char *why);
+// The same for who breaks the rules: counted.
+void conn_expel(struct conn *conn, const char *why);
 // Sends what is queued, reads nothing more, then closes.
 void conn_close_when_sent(struct conn *conn, const char *why);
 

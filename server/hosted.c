@@ -102,16 +102,18 @@ static void close_now(struct hosted *hosted)
     fs_assert(list_empty(&hosted->held) && list_empty(&hosted->covered) && list_empty(&hosted->turn));
     struct table_node *node;
     while ((node = table_first(&hosted->sessions)))
-        attached_leave(CONTAINER_OF(node, struct attached, node));
+        attached_leave(CONTAINER_OF(node, struct attached, node), hosted->closing_why);
     close_parts(hosted);
     log_info("close", "fs=%s", hosted->id);
     hosted->closed(hosted, hosted->closed_context);
     free(hosted);
 }
 
-void hosted_close(struct hosted *hosted, void (*closed)(struct hosted *hosted, void *context), void *context)
+void hosted_close(struct hosted *hosted, const char *why,
+                  void (*closed)(struct hosted *hosted, void *context), void *context)
 {
     hosted->closing = true;
+    hosted->closing_why = why;
     hosted->closed = closed;
     hosted->closed_context = context;
     if (hosted->n_jobs == 0)

@@ -38,6 +38,7 @@ struct hosted {
     bool dirty, syncing;       // written since the last sync was prepared; one is running
     unsigned n_jobs;           // off the loop
     bool closing;
+    const char *closing_why;
     void (*closed)(struct hosted *hosted, void *context); // then; frees nothing itself
     void *closed_context;
 };
@@ -63,6 +64,7 @@ struct client {
     struct conn *conn;
     struct attached *attached;
     uint64_t number;
+    bool welcomed; // the answer to its hello has been queued; nothing else leaves before
     struct list frames;
     size_t n_frames;
 };
@@ -75,6 +77,7 @@ struct request {
     struct conn *conn;   // that the frame came over; as long as the frame
     uint16_t op, slot;   // slot 0: not an answer to a slot's request
     uint32_t seq;
+    uint64_t welcomes; // a welcome: the number of the client that it is for, else 0
     struct out *reply; // NULL: no memory for one
     size_t owed;       // what it added to attached->owed
     bool malformed;
@@ -89,7 +92,8 @@ struct request {
 int hosted_open(struct shard *shard, struct place *place, struct hosted **ret_hosted, char *reason,
                 size_t reason_size);
 // Lets running jobs end, cuts everybody off, closes the store, calls closed, frees.
-void hosted_close(struct hosted *hosted, void (*closed)(struct hosted *hosted, void *context), void *context);
+void hosted_close(struct hosted *hosted, const char *why,
+                  void (*closed)(struct hosted *hosted, void *context), void *context);
 void hosted_job_done(struct hosted *hosted);
 void hosted_tick(struct hosted *hosted);   // every SHARD_TICK_MS
 bool hosted_upkeep(struct hosted *hosted); // a piece of it; true: more to do
@@ -105,7 +109,7 @@ void client_wake(struct client *client); // its frames may be able to run
 void attached_end(struct attached *attached, const char *event, const char *why);
 // The same without a trace in the file system: opens and locks are the client's to claim again after a
 // restart.
-void attached_leave(struct attached *attached);
+void attached_leave(struct attached *attached, const char *why);
 lock_granted attached_granted;                // context: the hosted
 void attached_put(struct attached *attached); // a request no longer points to it
 bool hosted_root_attached(const struct hosted *hosted, fs_ino ino);
@@ -120,9 +124,10 @@ void open_drop_locks(struct attached *attached, struct session_open *open);
 void turn_run(struct hosted *hosted);
 // What a turn made outside of turn_run() owes: its events, and in strict mode the sync.
 void turn_settle(struct hosted *hosted, bool wrote);
-void turn_tell(struct attached *attached, struct out *out); // an event; leaves with the turn's replies
-void request_finish(struct request *request);               // keeps and sends the reply, frees
-void request_fail(struct request *request, int error);      // the reply is an error now
+// A welcome to client number `welcomes`, or with 0 an event; leaves with the turn's replies.
+void turn_tell(struct attached *attached, struct out *out, uint64_t welcomes);
+void request_finish(struct request *request);          // keeps and sends the reply, frees
+void request_fail(struct request *request, int error); // the reply is an error now
 void hosted_flush(struct hosted *hosted);
 
 // --- sync.c ---

@@ -64,8 +64,6 @@ static void closed(struct conn *conn, const char *why)
     struct greeted *greeted = conn->owner;
     // A closed connection without a word is a probe of the port, not news.
     bool quiet = greeted->answered || strcmp(why, "closed by the peer") == 0;
-    if (!quiet)
-        METRICS_ADD(connections_refused, 1);
     log_event(quiet ? LOG_DEBUG : LOG_WARN, "connection-closed", "peer=%s why=%s", conn->peer.text, why);
     struct listener *listener = greeted->listener;
     list_remove(&greeted->node);
@@ -133,9 +131,9 @@ static void frame(struct conn *conn, struct frame *frame)
     struct reader body = reader_on(frame->body, frame->body_length);
     struct wire_hello_request hello;
     if (header.op != WIRE_HELLO || header.slot != 0 || header.seq != 0 || header.status != 0)
-        conn_close(conn, "a request before hello");
-    else if (header.length > HELLO_LENGTH_MAX || wire_get_hello_request(&body, &hello) < 0)
-        conn_close(conn, "a malformed hello");
+        conn_expel(conn, "a request before hello");
+    else if (wire_get_hello_request(&body, &hello) < 0)
+        conn_expel(conn, "a malformed hello");
     else
         answer_hello(greeted, &hello, header.seq);
     conn_frame_free(conn, frame);
@@ -145,7 +143,8 @@ static void drained(struct conn *conn UNUSED)
 {
 }
 
-static const struct conn_ops greeted_ops = {.frame = frame, .drained = drained, .closed = closed};
+static const struct conn_ops greeted_ops = {
+    .frame_max = HELLO_LENGTH_MAX, .frame = frame, .drained = drained, .closed = closed};
 
 static struct out *greeting(const struct greeted *greeted)
 {
@@ -251,7 +250,7 @@ static void on_timer(uv_timer_t *timer)
     list_for_each_safe (node, after, &listener->greeted) {
         struct greeted *greeted = LIST_ENTRY(node, struct greeted, node);
         if (now_ms - greeted->since_ms >= LISTENER_HELLO_SECONDS * 1000u)
-            conn_close(greeted->conn, "no hello in time");
+            conn_expel(greeted->conn, "no hello in time");
     }
 }
 

@@ -78,7 +78,9 @@ int op_fsync(struct call *call)
 
 struct listing {
     const struct call *call;
-    bool top, attributes; // of the session's root
+    bool top;        // the session's root
+    bool search;     // the caller may look names up here: handles and attributes are his to see
+    bool attributes; // are asked for
     bool full;
     struct writer entries;
 };
@@ -92,8 +94,9 @@ static bool visit(void *context, struct fs_name name, uint64_t cookie, fs_ino in
     struct wire_dirent entry = {.cookie = cookie, .type = type & S_IFMT, .name = name};
     // What is above the session's root is not its business.
     fs_ino shown = dot_dot && listing->top ? listing->call->session->root : ino;
-    entry.handle = dot || dot_dot ? (wire_handle){.ino = shown} : call_handle_of(listing->call, ino);
-    entry.has_attr = listing->attributes && attr && !dot && !dot_dot;
+    bool child = !dot && !dot_dot && listing->search;
+    entry.handle = child ? call_handle_of(listing->call, ino) : (wire_handle){.ino = shown};
+    entry.has_attr = child && listing->attributes && attr;
     if (entry.has_attr)
         entry.attr = *attr;
     listing->full = !wire_put_dirent(&listing->entries, &entry);
@@ -116,6 +119,7 @@ int op_readdir(struct call *call)
     struct listing listing = {
         .call = call,
         .top = core_file_ino(open->file) == call->session->root,
+        .search = core_access(call->core, &call->cred, core_file_ino(open->file), FS_MAY_EXEC) == 0,
         .attributes = request.with_attributes,
         .entries = writer_on(body.at + ahead, request.n),
     };

@@ -95,8 +95,23 @@ int op_create(struct call *call)
     return call_reply_create(call, &reply);
 }
 
-// What the client held before a restart. The handle proves that it was shown the inode; whether it may open
-// it was asked when it did, so an unlinked or since forbidden file is still its own.
+// Until opens outlive the server, a claim is only the client's word: it is believed of the file's owner, who
+// could give himself any permission, and of everybody else if they may open the file now.
+static int check_claim(struct call *call, fs_ino ino, uint32_t flags)
+{
+    struct fs_attr attr;
+    int result = core_getattr(call->core, ino, &attr);
+    if (result < 0)
+        return result == -ENOENT ? -ESTALE : result;
+    if (attr.uid == call->cred.uid)
+        return 0;
+    uint32_t may = ((flags & FS_OPEN_READ) ? FS_MAY_READ : 0) | ((flags & CHANGES_FLAGS) ? FS_MAY_WRITE : 0) |
+                   ((flags & FS_OPEN_EXEC) ? FS_MAY_EXEC : 0);
+    return core_access(call->core, &call->cred, ino, may);
+}
+
+// What the client held before a restart. The handle proves that it was shown the inode, which may be unlinked
+// by now.
 int op_reopen(struct call *call)
 {
     CALL_DECODE(reopen);
@@ -108,6 +123,8 @@ int op_reopen(struct call *call)
         return call_reply_reopen(call, &(struct wire_reopen_reply){});
     if (result == 0)
         result = check_open(call, request.open_id, request.flags);
+    if (result == 0)
+        result = check_claim(call, request.handle.ino, request.flags);
     if (result == 0)
         result = core_reopen(call->core, request.handle.ino, request.flags & ~(CREATE_FLAGS | FS_OPEN_TRUNC),
                              &file);
@@ -134,7 +151,6 @@ int op_release(struct call *call)
         open_drop_locks(call->request->attached, open);
         open_forget(call->hosted, open);
         core_release(call->core, file);
-        call->hosted->upkeep_due = true;
     }
     return call_reply_release(call, &(struct wire_release_reply){});
 }

@@ -260,7 +260,7 @@ static void run_delete(struct message *message)
     else if (hosted->sessions.count > 0 && !own->force)
         finish_delete(own, -EBUSY);
     else
-        hosted_close(hosted, closed_for_delete, own);
+        hosted_close(hosted, "the file system is deleted", closed_for_delete, own);
 }
 
 int shard_delete(struct shard *shard, struct place *place, bool force, hosting_done *done, void *context)
@@ -292,7 +292,7 @@ static void run_stop(struct message *message)
     list_for_each_safe (node, after, &shard->hosted) {
         struct hosted *hosted = LIST_ENTRY(node, struct hosted, node);
         if (!hosted->closing)
-            hosted_close(hosted, closed_for_stop, shard);
+            hosted_close(hosted, "the server stops", closed_for_stop, shard);
     }
 }
 

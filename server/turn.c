@@ -38,11 +38,23 @@ static void drop_frame(struct request *request)
     request->conn = NULL;
 }
 
+// Replies go where the request came from or was asked again from: what another connection asked, it will ask
+// again.
+static bool is_for(const struct request *request, const struct client *client)
+{
+    if (request->welcomes)
+        return request->welcomes == client->number;
+    if (request->slot)
+        return request->attached->session->slots[request->slot].connection == client->number;
+    return client->welcomed;
+}
+
 static void send_reply(struct request *request)
 {
     struct client *client = request->attached->client;
-    if (!client || !request->reply)
+    if (!client || !is_for(request, client))
         return;
+    client->welcomed = true;
     conn_send(client->conn, out_ref(request->reply));
     if (list_empty(&client->unsent))
         list_push(&request->attached->hosted->unsent, &client->unsent);
@@ -54,8 +66,8 @@ static void finish_unanswered(struct request *request, const char *why)
     struct attached *attached = request->attached;
     if (request->slot)
         attached->session->slots[request->slot].running = false;
-    if (attached->client)
-        conn_close(attached->client->conn, why);
+    if (attached->client && is_for(request, attached->client))
+        conn_expel(attached->client->conn, why);
 }
 
 void request_finish(struct request *request)
@@ -75,7 +87,7 @@ void request_finish(struct request *request)
     request_free(request);
 }
 
-void turn_tell(struct attached *attached, struct out *out)
+void turn_tell(struct attached *attached, struct out *out, uint64_t welcomes)
 {
     struct request *request = calloc(1, sizeof(*request));
     if (!request) {
@@ -87,6 +99,7 @@ void turn_tell(struct attached *attached, struct out *out)
     request->attached = attached;
     attached->n_requests++;
     request->reply = out;
+    request->welcomes = welcomes;
     list_init(&request->node);
     list_push(&attached->hosted->turn, &request->node);
 }
@@ -160,7 +173,7 @@ static struct request *admit(struct hosted *hosted, struct client *client, struc
     }
     conn_frame_free(client->conn, frame);
     if (verdict == SESSION_WRONG)
-        conn_close(client->conn, request ? why : "no memory for a request");
+        conn_expel(client->conn, request ? why : "no memory for a request");
     free(request);
     struct out *again = verdict == SESSION_REPLAY ? out_copy(kept) : NULL;
     if (again) {
@@ -283,8 +296,7 @@ void turn_run(struct hosted *hosted)
     if (committed < 0)
         run_again(hosted, committed);
     bool wrote = over(hosted);
-    hosted->upkeep_due = true;
-    hosted->usage_due |= wrote;
+    hosted->upkeep_due = hosted->usage_due = true;
     turn_settle(hosted, wrote);
     if (hosted->upkeep_due || !list_empty(&hosted->ready))
         shard_work(hosted->shard);

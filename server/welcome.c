@@ -51,12 +51,22 @@ void client_wake(struct client *client)
     list_push(&attached->hosted->ready, &client->ready);
 }
 
+static const char *frame_refused(const struct client *client)
+{
+    if (!client->attached)
+        return "a request without a session";
+    if (!client->welcomed)
+        return "a request before the answer to hello";
+    return client->n_frames == SESSION_SLOTS ? "more requests than slots" : NULL;
+}
+
 static void client_frame(struct conn *conn, struct frame *frame)
 {
     struct client *client = conn->owner;
-    if (!client->attached || client->n_frames == SESSION_SLOTS) {
+    const char *why = frame_refused(client);
+    if (why) {
         conn_frame_free(conn, frame);
-        conn_close(conn, client->attached ? "more requests than slots" : "a request without a session");
+        conn_expel(conn, why);
         return;
     }
     list_push(&client->frames, &frame->node);
@@ -73,6 +83,7 @@ static void client_drained(struct conn *conn)
 }
 
 static const struct conn_ops client_ops = {
+    .frame_max = WIRE_FRAME_MAX,
     .frame = client_frame,
     .drained = client_drained,
     .closed = client_closed,
@@ -314,10 +325,10 @@ static struct out *granted_frame(uint64_t ticket)
     return out_seal(out, (struct wire_header){.op = WIRE_GRANTED}, sizeof(ticket));
 }
 
-static void tell_or_close(struct attached *attached, struct out *out)
+static void tell_or_close(struct attached *attached, struct out *out, uint64_t welcomes)
 {
     if (out)
-        turn_tell(attached, out);
+        turn_tell(attached, out, welcomes);
     else if (attached->client)
         conn_close(attached->client->conn, "no memory for an event");
 }
@@ -329,7 +340,7 @@ void attached_granted(void *context, lock_session low, uint64_t ticket)
     fs_assert(node);
     struct attached *attached = CONTAINER_OF(node, struct attached, node);
     session_grant(attached->session, ticket);
-    tell_or_close(attached, granted_frame(ticket));
+    tell_or_close(attached, granted_frame(ticket), 0);
 }
 
 // Grants that were told to a connection that is gone may not have arrived: again, in their order.
@@ -340,7 +351,7 @@ static void tell_grants_again(struct attached *attached)
     for (uint64_t i = first; i < session->n_grants; i++) {
         uint64_t ticket = session->grants[i % SESSION_GRANTS_KEPT];
         if (ticket)
-            tell_or_close(attached, granted_frame(ticket));
+            tell_or_close(attached, granted_frame(ticket), 0);
     }
 }
 
@@ -392,7 +403,7 @@ void welcome(struct shard *shard, struct hosted *hosted, struct attach *attach, 
     link_client(client, attached);
     attached->session->root = root.ino;
     log_attach(attached, attach, resumed);
-    tell_or_close(attached, welcome_frame(attached, attach, &root, resumed));
+    tell_or_close(attached, welcome_frame(attached, attach, &root, resumed), client->number);
     if (resumed)
         tell_grants_again(attached);
     attach_free(attach);
@@ -473,10 +484,18 @@ static void leave_tables(struct attached *attached)
     drop_waits(attached->session);
 }
 
-void attached_leave(struct attached *attached)
+static void log_end(const char *event, const struct attached *attached, const char *why)
+{
+    const struct session *session = attached->session;
+    log_info(event, "session=%u fs=%s ap=%s opens=%zu why=%s", session->number, attached->hosted->id,
+             session->identity.access_point, session->opens.count, why);
+}
+
+void attached_leave(struct attached *attached, const char *why)
 {
     struct session *session = attached->session;
     struct client *client = attached->client;
+    log_end("detach", attached, why);
     struct table_node *node;
     while ((node = table_first(&session->opens))) {
         struct session_open *open = CONTAINER_OF(node, struct session_open, node);
@@ -487,7 +506,7 @@ void attached_leave(struct attached *attached)
     if (client) {
         client->attached = NULL;
         attached->client = NULL;
-        conn_close(client->conn, "the file system closes");
+        conn_close(client->conn, why);
     }
     free_ended(attached);
 }
@@ -496,8 +515,7 @@ void attached_end(struct attached *attached, const char *event, const char *why)
 {
     struct hosted *hosted = attached->hosted;
     struct session *session = attached->session;
-    log_info(event, "session=%u fs=%s ap=%s opens=%zu why=%s", session->number, hosted->id,
-             session->identity.access_point, session->opens.count, why);
+    log_end(event, attached, why);
     part_client(attached, why);
     leave_tables(attached);
     lock_release_session(hosted->locks, session->id_low);

@@ -352,6 +352,25 @@ class Root(Wire):
         self.assertTrue(self.sub.closed())
         self.top.rmdir(self.top.root, self.name)
 
+    def test_a_claim_gives_nobody_more_than_he_may(self):
+        self.top.create(self.top.lookup(self.top.root, self.name).handle, "theirs", 1, 0o644)
+        theirs = self.sub.lookup(self.sub.root, "theirs").handle
+        self.refused(errno.EACCES, self.sub.call, "reopen", handle(theirs) + u64(2) + u32(raw.READ | raw.WRITE))
+        self.sub.call("reopen", handle(theirs) + u64(2) + u32(raw.READ))
+        self.refused(errno.EBADF, self.sub.write, 2, 0, b"x")
+        own = self.sub.create(self.sub.root, "own", 3, 0o400).handle
+        self.sub.unlink(self.sub.root, "own")
+        self.sub.call("reopen", handle(own) + u64(4) + u32(raw.READ | raw.WRITE))
+        self.sub.release(3)
+        self.sub.write(4, 0, b"x")
+
+    def test_listing_without_search_shows_names_alone(self):
+        listed = self.top.make(self.top.lookup(self.top.root, self.name).handle, "listed", stat.S_IFDIR | 0o744).handle
+        self.top.make(listed, "f", stat.S_IFREG | 0o644)
+        self.sub.open(self.sub.lookup(self.sub.root, "listed").handle, 1)
+        _, entries = self.sub.readdir(1, attributes=1)
+        self.assertEqual([(e[0][1], e[3], e[4]) for e in entries[2:]], [(0, b"f", None)])
+
     def test_read_only(self):
         client = self.client(self.sub_ap, read_only=1)
         self.assertEqual(client.welcome.read_only, 1)
