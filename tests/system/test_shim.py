@@ -3,6 +3,7 @@
 MessageWall on a real mount. Statuses, headers and bodies are those that AWS documents for Lambda and its HTTP APIs."""
 import base64
 import concurrent.futures
+import contextlib
 import http.client
 import json
 import os
@@ -344,8 +345,8 @@ class HttpApi(WithShim):
                      b"POST /default/Echo HTTP/1.1\r\nContent-Length: 99\r\n\r\nshort", b"GET " + b"/" * 100000):
             with self.subTest(text[:40]):
                 with socket.create_connection(self.shim.address.split(":"), timeout=ANSWER_SECONDS) as s:
-                    s.sendall(text)
-                    s.shutdown(socket.SHUT_WR)
+                    with contextlib.suppress(ConnectionError):  # cut off before all was sent
+                        s.sendall(text)
                 self.assertEqual(self.shim.http("Echo")[0].status, 200)
 
 
