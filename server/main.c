@@ -86,16 +86,21 @@ static int listen_unix_or_fail(const char *directory, const char *name)
     return fd;
 }
 
-static void open_sockets(struct server *server)
+// Before DIR is touched, so that a port in use leaves nothing behind.
+static void open_tcp(struct server *server)
 {
     const struct options *options = &server->options;
     char text[ADDRESS_TEXT_SIZE];
     for (unsigned i = 0; i < options->n_listen; i++)
         server->fds[server->n_fds++] =
             listen_or_fail(&options->listen[i], "--listen", i == 0 ? server->data_address : text);
-    server->fds[server->n_fds++] = listen_unix_or_fail(options->data, "data.sock");
     server->api_fd = listen_or_fail(&options->api, "--api", server->api_address);
-    server->api_unix_fd = listen_unix_or_fail(options->data, "api.sock");
+}
+
+static void open_unix(struct server *server)
+{
+    server->fds[server->n_fds++] = listen_unix_or_fail(server->options.data, "data.sock");
+    server->api_unix_fd = listen_unix_or_fail(server->options.data, "api.sock");
 }
 
 static void open_catalogue(struct server *server)
@@ -113,10 +118,13 @@ static void open_catalogue(struct server *server)
         fail("data directory %s: catalogue.db: %s: make it readable and writable, or give another --data",
              data, strerror(-result));
     result = credentials_open(data, &env_system, &server->credentials);
+    if (result == -EINVAL)
+        fail("%s/credentials is not an AWS shared-credentials file that only its owner may read: chmod 600 "
+             "it, or move "
+             "it away and a new key is made",
+             data);
     if (result < 0)
-        fail("%s/credentials: %s: it must be an AWS shared-credentials file of mode 0600; without it a new "
-             "key is made",
-             data, strerror(-result));
+        fail("%s/credentials: %s: make it readable, or give another --data", data, strerror(-result));
 }
 
 static void start_hosting(struct server *server)
@@ -224,12 +232,13 @@ int main(int argc, char **argv)
     if (options_check(&server.options, reason) < 0)
         fail("%s", reason);
     raise_descriptors();
+    open_tcp(&server);
     if (data_directory_open(server.options.data, &server.lock_fd, reason, sizeof(reason)) < 0)
         fail("%s", reason);
     if (uv_loop_init(&server.loop) < 0)
         fail("no event loop: raise the limit of open files (ulimit -n)");
     open_catalogue(&server);
-    open_sockets(&server);
+    open_unix(&server);
     watch_signals(&server);
     start_hosting(&server);
     start_api(&server);

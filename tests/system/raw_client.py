@@ -7,6 +7,8 @@ a timeout.
 import errno
 import hashlib
 import hmac
+import http.client
+import json
 import os
 import re
 import socket
@@ -295,3 +297,27 @@ class Client:
 
     def cancel(self, ticket):
         return self.call("cancel", u64(ticket)) == b"\1"
+
+
+# --- the control API, over its unix socket ---
+
+class ApiConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=TIMEOUT_SECONDS)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def api_call(server, method, path, body=None):
+    """A call of the control API over the server's unix socket; its JSON answer, or None."""
+    connection = ApiConnection(os.path.join(server.directory, "api.sock"))
+    connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    data = answer.read()
+    connection.close()
+    assert answer.status in (200, 201, 204), (answer.status, data)
+    return json.loads(data) if data else None

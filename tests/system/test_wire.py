@@ -3,30 +3,16 @@
 what sessions promise: a request sent again is answered, not executed."""
 import configparser
 import errno
-import http.client
-import json
 import os
-import socket
 import stat
 import struct
 import unittest
 
 import harness
 import raw_client as raw
-from raw_client import Client, Closed, OPS, Refused, blob, frame, handle, lock, name, u8, u32, u64
+from raw_client import Client, OPS, Refused, api_call, blob, frame, handle, lock, name, u8, u32, u64
 
 SOMEBODY = {"Uid": 1234, "Gid": 1234}
-
-
-class ApiConnection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("localhost", timeout=10)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
 
 
 class Wire(unittest.TestCase):
@@ -42,13 +28,7 @@ class Wire(unittest.TestCase):
 
     @classmethod
     def api(cls, method, path, body=None):
-        connection = ApiConnection(os.path.join(cls.server.directory, "api.sock"))
-        connection.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        data = answer.read()
-        connection.close()
-        assert answer.status in (200, 201, 204), (answer.status, data)
-        return json.loads(data) if data else None
+        return api_call(cls.server, method, path, body)
 
     @classmethod
     def access_point(cls, **settings):
