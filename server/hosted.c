@@ -53,7 +53,7 @@ static void explain(const char *id, int error, char *reason, size_t size)
         snprintf(reason, size, "file system %s cannot be opened: %s", id, strerror(-error));
 }
 
-static void init(struct hosted *hosted, struct shard *shard, struct place *place)
+void hosted_init(struct hosted *hosted, struct shard *shard, struct place *place)
 {
     hosted->shard = shard;
     hosted->place = place;
@@ -76,7 +76,7 @@ int hosted_open(struct shard *shard, struct place *place, struct hosted **ret_ho
     struct hosted *hosted = calloc(1, sizeof(*hosted));
     if (!hosted)
         return -ENOMEM;
-    init(hosted, shard, place);
+    hosted_init(hosted, shard, place);
     uint64_t start_ns = env_monotonic_ns(shard->options->env);
     int result = open_parts(hosted);
     if (result < 0) {

@@ -88,6 +88,7 @@ struct request {
 
 // --- hosted.c: life, clock ---
 
+void hosted_init(struct hosted *hosted, struct shard *shard, struct place *place); // without its parts
 // reason: for people, on failure.
 int hosted_open(struct shard *shard, struct place *place, struct hosted **ret_hosted, char *reason,
                 size_t reason_size);
