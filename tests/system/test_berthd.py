@@ -2,6 +2,7 @@
 """How berthd starts and stops: the ready line, its files' modes, what a wrong start is told, in one line and at once."""
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -171,6 +172,37 @@ class Running(unittest.TestCase):
     def test_json_log(self):
         server = self.server("--log-json")
         harness.wait_for(lambda: '"event":"start"' in server.log().replace('": "', '":"'), 5)
+
+    def test_out_of_file_descriptors(self):
+        server = self.server()
+        used = len(os.listdir("/proc/%d/fd" % server.process.pid))
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used + 10, used + 10))
+        crowd = [socket.create_connection(server.data_address.rsplit(":", 1), 10) for _ in range(40)]
+        harness.wait_for(lambda: "no file descriptor is left" in server.log(), 10)
+        for one in crowd:
+            one.close()
+
+        def answers():
+            try:
+                with raw.Client(server.data_address) as client:
+                    return client.magic == raw.MAGIC
+            except (raw.Closed, OSError):
+                return False
+        harness.wait_for(answers, 10)
+
+    def test_removing_a_file_system_in_use(self):
+        server = self.server("--lease", "1")
+        fs = api_call(server, "POST", "/2015-02-01/file-systems", {"CreationToken": "t"})["FileSystemId"]
+        ap = api_call(server, "POST", "/2015-02-01/access-points", {"ClientToken": "t", "FileSystemId": fs})["AccessPointId"]
+        with raw.Client(server.data_address) as client:
+            client.hello(ap)
+            api_call(server, "DELETE", "/2015-02-01/access-points/" + ap)
+            with self.assertRaisesRegex(AssertionError, "FileSystemInUse"):
+                api_call(server, "DELETE", "/2015-02-01/file-systems/" + fs)
+            client.getattr(client.root)
+            api_call(server, "DELETE", "/2015-02-01/file-systems/" + fs + "?force=true")
+            self.assertTrue(client.closed())
+        harness.wait_for(lambda: not os.listdir(os.path.join(server.directory, "fs")), 10)
 
     def test_no_hello_in_time(self):
         server = self.server()
