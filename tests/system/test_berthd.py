@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How berthd starts and stops: the ready line, its files' modes, what a wrong start is told, in one line and at once."""
+import errno
 import os
 import re
 import resource
@@ -226,6 +227,74 @@ class Running(unittest.TestCase):
             with self.assertRaises(raw.Refused) as caught:
                 client.hello(ap)
         self.assertIn("newer berthd", caught.exception.reason)
+
+
+class Restart(unittest.TestCase):
+    """What a client claims after the server has come back."""
+
+    def setUp(self):
+        self.server = harness.Server(("--lease", "2"))
+        self.addCleanup(self.server.stop)
+        fs = api_call(self.server, "POST", "/2015-02-01/file-systems", {"CreationToken": "t"})["FileSystemId"]
+        self.ap = api_call(self.server, "POST", "/2015-02-01/access-points",
+                           {"ClientToken": "t", "FileSystemId": fs})["AccessPointId"]
+        self.before = self.attach()
+        self.file = self.before.create(self.before.root, "f", 1).handle
+        self.before.write(1, 0, b"kept")
+        self.before.unlink(self.before.root, "f")
+
+    def attach(self, session=(0, 0)):
+        client = raw.Client("unix:" + os.path.join(self.server.directory, "data.sock"))
+        self.addCleanup(client.close)
+        client.hello(self.ap, session=session)
+        return client
+
+    def check_claims(self):
+        client = self.attach(self.before.welcome.session)
+        self.assertEqual((client.welcome.resumed, client.welcome.log_continuous), (0, 1))
+        self.assertNotEqual(client.welcome.incarnation, self.before.welcome.incarnation)
+        self.assertEqual(client.root, self.before.root)
+        client.call("reopen", raw.handle(self.file) + raw.u64(5) + raw.u32(raw.READ | raw.WRITE))
+        client.call("reopen", raw.handle(self.file) + raw.u64(5) + raw.u32(raw.READ | raw.WRITE))
+        self.assertEqual(client.read(5, 0, 10), b"kept")
+        whole = raw.lock(raw.FLOCK, raw.LOCK_WRITE, 0, raw.END, 1)
+        client.setlk(5, whole, reclaim=1)
+        client.setlk(5, whole, reclaim=1)
+        return client
+
+    def gone(self, client):
+        try:
+            client.getattr(self.file)
+            return False
+        except raw.Refused as refused:
+            self.assertEqual(refused.status, errno.ESTALE)
+            return True
+
+    def test_after_a_clean_stop(self):
+        self.server.restart()
+        self.check_claims()
+
+    def test_after_a_kill(self):
+        self.server.kill9()
+        self.server.start()
+        client = self.check_claims()
+        client.release(5)
+        harness.wait_for(lambda: self.gone(client), 5)
+        self.assertIn("recovery", self.server.log())
+
+    def test_what_nobody_claims_goes_after_a_lease_time(self):
+        self.server.kill9()
+        self.server.start()
+        client = self.attach()
+        self.assertFalse(self.gone(client))
+        harness.wait_for(lambda: self.gone(client), 10)
+
+    def test_another_boot_is_told(self):
+        self.server.kill9()
+        with open(os.path.join(self.server.directory, "running"), "w") as f:
+            f.write("00000000-0000-0000-0000-000000000000")
+        self.server.start()
+        self.assertEqual(self.attach().welcome.log_continuous, 0)
 
 
 if __name__ == "__main__":
