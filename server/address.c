@@ -39,7 +39,7 @@ static void address_print(const struct sockaddr_storage *storage, char text[ADDR
 static bool port_valid(const char *port)
 {
     size_t n = strspn(port, "0123456789");
-    return n > 0 && n <= 5 && port[n] == '\0' && atoi(port) <= UINT16_MAX;
+    return n > 0 && n <= 5 && port[n] == '\0' && strtoul(port, NULL, 10) <= UINT16_MAX;
 }
 
 // Splits "HOST:PORT" or "[HOST]:PORT"; HOST without brackets has no colon.

@@ -141,8 +141,8 @@ wire_handle attach_handle(const uint8_t key[SIPHASH_KEY_SIZE], fs_ino ino)
 static void describe(struct attach *attach, const struct access_point *ap, const struct file_system *fs,
                      const struct wire_hello_request *hello)
 {
-    strcpy(attach->fs_id, fs->id);
-    strcpy(attach->path, ap->path);
+    memcpy(attach->fs_id, fs->id, sizeof(attach->fs_id));
+    memcpy(attach->path, ap->path, sizeof(attach->path));
     attach->make_root = ap->has_creation_info;
     attach->owner_uid = ap->owner_uid;
     attach->owner_gid = ap->owner_gid;
@@ -152,7 +152,7 @@ static void describe(struct attach *attach, const struct access_point *ap, const
     attach->version = hello->version;
     log_text(attach->client_name, sizeof(attach->client_name), hello->client_name.bytes,
              hello->client_name.length);
-    strcpy(attach->identity.access_point, ap->id);
+    memcpy(attach->identity.access_point, ap->id, sizeof(attach->identity.access_point));
     attach->identity.read_only = hello->want_read_only;
     attach_handle_key(fs->key, ap->key, attach->identity.handle_key);
 }

@@ -57,7 +57,7 @@ void hosted_init(struct hosted *hosted, struct shard *shard, struct place *place
 {
     hosted->shard = shard;
     hosted->place = place;
-    strcpy(hosted->id, place->fs_id);
+    memcpy(hosted->id, place->fs_id, sizeof(hosted->id));
     list_init(&hosted->node);
     list_init(&hosted->ready);
     list_init(&hosted->unsent);

@@ -47,7 +47,7 @@ static int place_of(struct hosting *hosting, const char *fs_id, struct place **r
     if (!place)
         return -ENOMEM;
     fs_assert(strlen(fs_id) < sizeof(place->fs_id));
-    strcpy(place->fs_id, fs_id);
+    memcpy(place->fs_id, fs_id, strlen(fs_id));
     place->shard = &hosting->shards[hosting->n_places++ % hosting->options.n_shards];
     list_init(&place->node);
     list_push(&hosting->places, &place->node);

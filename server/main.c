@@ -31,7 +31,7 @@ struct server {
     int fds[LISTENER_SOCKETS_MAX], api_fd, api_unix_fd;
     unsigned n_fds;
     int lock_fd;
-    char data_address[ADDRESS_TEXT_SIZE], api_address[ADDRESS_TEXT_SIZE];
+    struct address data_address, api_address; // as bound; data: the first
     bool stopping;
 };
 
@@ -61,19 +61,17 @@ static void raise_descriptors(void)
         log_warn("descriptors", "error=%s", strerror(errno));
 }
 
-static int listen_or_fail(const struct address *address, const char *option, char text[ADDRESS_TEXT_SIZE])
+static int listen_or_fail(const struct address *address, const char *option, struct address *bound)
 {
     int fd;
-    struct address bound;
     int result = listen_tcp(address, &fd);
     if (result == -EADDRINUSE)
         fail("%s %s: the port is in use: stop who uses it, or give another %s", option, address->text,
              option);
     if (result == 0)
-        result = address_of_socket(fd, &bound);
+        result = address_of_socket(fd, bound);
     if (result < 0)
         fail("%s %s: %s: give another %s", option, address->text, strerror(-result), option);
-    strcpy(text, bound.text);
     return fd;
 }
 
@@ -90,11 +88,13 @@ static int listen_unix_or_fail(const char *directory, const char *name)
 static void open_tcp(struct server *server)
 {
     const struct options *options = &server->options;
-    char text[ADDRESS_TEXT_SIZE];
-    for (unsigned i = 0; i < options->n_listen; i++)
-        server->fds[server->n_fds++] =
-            listen_or_fail(&options->listen[i], "--listen", i == 0 ? server->data_address : text);
-    server->api_fd = listen_or_fail(&options->api, "--api", server->api_address);
+    struct address bound;
+    for (unsigned i = 0; i < options->n_listen; i++) {
+        server->fds[server->n_fds++] = listen_or_fail(&options->listen[i], "--listen", &bound);
+        if (i == 0)
+            server->data_address = bound;
+    }
+    server->api_fd = listen_or_fail(&options->api, "--api", &server->api_address);
 }
 
 static void open_unix(struct server *server)
@@ -244,9 +244,9 @@ int main(int argc, char **argv)
     start_api(&server);
     start_listener(&server);
     log_info("start", "data=%s listen=%s api=%s durability=%s lease_ms=%u", server.options.data,
-             server.data_address, server.api_address, server.options.strict ? "strict" : "process",
+             server.data_address.text, server.api_address.text, server.options.strict ? "strict" : "process",
              server.options.lease_ms);
-    printf("berthd ready data=%s api=%s\n", server.data_address, server.api_address);
+    printf("berthd ready data=%s api=%s\n", server.data_address.text, server.api_address.text);
     fflush(stdout);
     uv_run(&server.loop, UV_RUN_DEFAULT);
     fs_assert(uv_loop_close(&server.loop) == 0);

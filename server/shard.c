@@ -101,8 +101,8 @@ static int find_or_open(struct shard *shard, struct place *place, struct hosted 
                         size_t size)
 {
     if (shard->stopping || (place->hosted && place->hosted->closing)) {
-        snprintf(reason, size, "file system %s is being closed", place->fs_id);
-        return -EAGAIN;
+        snprintf(reason, size, "file system %s is being deleted", place->fs_id);
+        return -ENOENT;
     }
     if (!place->hosted) {
         struct hosted *hosted;
@@ -158,10 +158,15 @@ static void run_attach(struct message *message)
     char reason[ATTACH_REASON_SIZE] = "no memory";
     struct hosted *hosted;
     int result = find_or_open(own->shard, own->place, &hosted, reason, sizeof(reason));
-    if (result < 0)
+    if (own->shard->stopping) {
+        // No answer at all: the client comes back to the server that starts next.
+        conn_abandon(own->conn);
+        attach_free(own->attach);
+    } else if (result < 0) {
         welcome_refuse(own->shard, own->attach, own->conn, result, reason);
-    else
+    } else {
         welcome(own->shard, hosted, own->attach, own->conn);
+    }
     free(own);
 }
 

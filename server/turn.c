@@ -23,6 +23,8 @@ static void request_free(struct request *request)
 {
     struct attached *attached = request->attached;
     attached->owed -= request->owed;
+    if (attached->client)
+        client_wake(attached->client);
     list_remove(&request->node);
     fs_assert(!request->frame);
     out_unref(request->reply);
