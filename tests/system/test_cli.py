@@ -211,10 +211,11 @@ class Mounting(Failures):
         """It alone is refused; the others are served."""
         server = harness.Server()
         self.addCleanup(server.stop)
-        newer, ours = (server.ap_create(server.fs_create()) for _ in range(2))
+        fs = server.fs_create()
+        newer, ours = server.ap_create(fs), server.ap_create(server.fs_create())
         harness.Mount(server, newer).unmount()
         server.stop()
-        say_newer(find_one(server.directory, "meta"))
+        say_newer(find_one(server.directory, fs))
         server.start()
         self.refused("%s@%s" % (newer, server.data_address), newer, "newer")
         harness.Mount(server, ours).unmount()
