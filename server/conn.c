@@ -322,7 +322,7 @@ static void drop_sent(struct conn *conn, size_t n)
 
 void conn_flush(struct conn *conn)
 {
-    bool ran = conn_may_run(conn);
+    bool ran = conn_may_run(conn, 0);
     while (!conn->closing && !list_empty(&conn->out)) {
         ssize_t n = send_some(conn);
         if (n == -EINTR)
@@ -342,7 +342,7 @@ void conn_flush(struct conn *conn)
         return;
     }
     update_events(conn);
-    if (!ran && conn_may_run(conn))
+    if (!ran && conn_may_run(conn, 0))
         conn->ops->drained(conn);
 }
 

@@ -73,9 +73,10 @@ void conn_send(struct conn *conn, struct out *out);
 void conn_flush(struct conn *conn);
 void conn_frame_free(struct conn *conn, struct frame *frame);
 
-static inline bool conn_may_run(const struct conn *conn)
+// owed: bytes of replies that are made and not queued yet.
+static inline bool conn_may_run(const struct conn *conn, size_t owed)
 {
-    return conn->out_length < CONN_OUT_MAX;
+    return conn->out_length + owed < CONN_OUT_MAX;
 }
 // Connections of the process, on any loop or none. Any thread.
 unsigned conn_count(void);

@@ -46,7 +46,7 @@ void client_wake(struct client *client)
     const struct attached *attached = client->attached;
     if (!attached || list_empty(&client->frames) || !list_empty(&client->ready))
         return;
-    if (!conn_may_run(client->conn) || attached->owed >= CONN_OUT_MAX)
+    if (!conn_may_run(client->conn, attached->owed))
         return;
     list_push(&attached->hosted->ready, &client->ready);
 }
