@@ -250,8 +250,8 @@ static void destroy(struct delete_message *own)
 static void closed_for_delete(struct hosted *hosted, void *context)
 {
     struct delete_message *own = context;
-    destroy(own);
     forget(own->shard, hosted);
+    destroy(own);
 }
 
 static void run_delete(struct message *message)

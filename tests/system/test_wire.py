@@ -7,10 +7,11 @@ import os
 import stat
 import struct
 import unittest
+from random import Random as Randomness
 
 import harness
 import raw_client as raw
-from raw_client import Client, OPS, Refused, api_call, blob, frame, handle, lock, name, u8, u32, u64
+from raw_client import Client, Closed, OPS, Refused, api_call, blob, frame, handle, lock, name, u8, u32, u64
 
 SOMEBODY = {"Uid": 1234, "Gid": 1234}
 
@@ -205,6 +206,84 @@ class Malformed(Wire):
         client = self.client()
         client.send(b"".join(frame(OPS["ping"], 1, i + 1) for i in range(400)))
         self.check_closed(client)
+
+
+class Random(Wire):
+    """Whatever comes, the server answers or closes, and goes on. A failure names the seed that repeats it."""
+    SEED = int(os.environ.get("BERTH_SEED", "7"))
+
+    def mutate(self, random, request):
+        data = bytearray(request)
+        for _ in range(random.choice((0, 1, 1, 2, 8))):
+            data[random.randrange(16, len(data)) if len(data) > 16 else 8] = random.choice((0, 1, 2, 0x7f, 0x80, 0xff))
+        return bytes(data)
+
+    def bodies(self, random, client):
+        """Well-formed bodies of random calls on few names, opens and offsets, so that they meet."""
+        some = random.choice((client.root, self.dir, self.file, (1, 2)))
+        open_id, entry = random.randrange(0, 6), name(random.choice("abc"))
+        a_lock = lock(random.randrange(2), random.randrange(3), 0, random.choice((5, raw.END)), random.randrange(3))
+        data = blob(random.randbytes(random.choice((0, 1, 100, 20_000))))
+        at = u64(random.choice((0, 5, 100_000, 2 ** 40, 2 ** 63 - 5, 2 ** 64 - 1)))
+        times = struct.pack("<qIqI", 1, 2, 3, 4)
+        return {
+            "ping": b"", "lookup": handle(some) + entry, "getattr": handle(some) + u64(open_id),
+            "setattr": handle(some) + u64(open_id) + u32(random.randrange(512)) + u32(0o644) + u32(1) * 2 + at + times,
+            "access": handle(some) + u32(random.randrange(8)), "readlink": handle(some),
+            "make": handle(some) + entry + u32(random.choice((0o40755, 0o100644, 0o120777, 0o10644))) + u32(0) +
+            blob(random.choice((b"", b"target"))),
+            "link": handle(some) + handle(self.dir) + entry, "unlink": handle(some) + entry, "rmdir": handle(some) + entry,
+            "rename": handle(some) + entry + handle(self.dir) + name(random.choice("abc")) + u32(random.randrange(3)),
+            "open": handle(some) + u64(open_id) + u32(random.randrange(512)),
+            "create": handle(some) + entry + u64(open_id) + u32(0o644) + u32(random.randrange(512)),
+            "reopen": handle(some) + u64(open_id) + u32(random.randrange(512)), "release": u64(open_id),
+            "read": u64(open_id) + at + u32(random.choice((0, 1, 5000, raw.IO_MAX))), "write": u64(open_id) + at + data,
+            "append": u64(open_id) + data, "fsync": u64(open_id),
+            "readdir": u64(open_id) + at + u32(random.choice((0, 50, 5000))) + u8(random.randrange(2)),
+            "statfs": handle(some), "getlk": u64(open_id) + a_lock,
+            "setlk": u64(open_id) + a_lock + u64(random.randrange(4)) + u8(random.randrange(2)),
+            "cancel": u64(random.randrange(4)),
+        }
+
+    def burst(self, random, client):
+        """Up to 20 random requests at once, each on a slot of its own; False when the server closed the connection."""
+        slots = random.sample(range(1, 129), random.randrange(1, 20))
+        requests = []
+        for slot in slots:
+            op, body = random.choice(list(self.bodies(random, client).items()))
+            request = client.request(op, body, slot)
+            requests.append(self.mutate(random, request) if random.random() < 0.1 else request)
+        try:
+            client.send(b"".join(requests))
+            waiting = set(slots)
+            while waiting:
+                waiting.discard(client.receive()[1])
+            return True
+        except (Closed, ConnectionError):
+            return False
+
+    def test_random_calls(self):
+        random = Randomness(self.SEED)
+        keeper = self.client()
+        self.dir = self.directory(keeper)
+        self.file = keeper.create(self.dir, "a", 1).handle
+        clients = [self.client() for _ in range(3)]
+        for _ in range(int(os.environ.get("BERTH_ROUNDS", "600"))):
+            n = random.randrange(3)
+            if not self.burst(random, clients[n]):
+                clients[n].close()
+                clients[n] = self.client(session=random.choice(((0, 0), clients[n].welcome.session)))
+                clients[n].seqs = {} if not clients[n].welcome.resumed else self.abandoned(clients[n])
+        self.assertTrue(self.server.running(), "seed %d\n%s" % (self.SEED, self.server.log()[-3000:]))
+        keeper.getattr(keeper.root)
+        self.serves()
+
+    def abandoned(self, client):
+        """A resumed session whose numbers are not known any more is given up for a new one."""
+        client.close()
+        client.__init__(self.unix)
+        client.hello(self.ap)
+        return {}
 
 
 class Refusals(Wire):
