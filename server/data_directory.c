@@ -2,6 +2,7 @@
 // DIR and DIR/lock. Main thread, at start.
 #include "server/data_directory.h"
 #include "fs/base/check.h"
+#include "fs/base/log.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -51,10 +52,10 @@ static int take_lock(int fd, const char *directory, char *reason, size_t size)
                  directory, pid[0] ? pid : "unknown");
         return -EBUSY;
     }
-    int n = snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
-    if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, (size_t)n, 0) != n)
-        return refuse(reason, size, directory, errno,
-                      "its file `lock' cannot be written: make room, or give another --data");
+    // Who holds it is a courtesy to people: a full disk does not keep a server from starting.
+    snprintf(pid, sizeof(pid), "%-10d\n", (int)getpid());
+    if (pwrite(fd, pid, strlen(pid), 0) < 0)
+        log_warn("lock", "directory=%s error=%s", directory, strerror(errno));
     return 0;
 }
 

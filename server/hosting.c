@@ -77,13 +77,18 @@ static int start_shards(struct hosting *hosting, const struct run_marker *marker
     return 0;
 }
 
-static int make_directory(const struct hosting *hosting)
+// *ret_first: there was none, so DIR is new.
+static int make_directory(const struct hosting *hosting, bool *ret_first)
 {
     char path[PATH_MAX];
     int result = fs_path(hosting, "", path);
-    if (result == 0 && mkdir(path, 0700) < 0 && errno != EEXIST)
-        result = -errno;
-    return result;
+    if (result < 0)
+        return result;
+    bool first = mkdir(path, 0700) == 0;
+    if (!first && errno != EEXIST)
+        return -errno;
+    *ret_first = first;
+    return 0;
 }
 
 static void hosting_free(struct hosting *hosting)
@@ -107,9 +112,10 @@ int hosting_start(uv_loop_t *loop, const struct hosting_options *options, struct
     hosting->options.data_directory = hosting->data_directory;
     hosting->shards = calloc(options->n_shards, sizeof(*hosting->shards));
     struct run_marker marker;
-    int result = hosting->data_directory && hosting->shards ? make_directory(hosting) : -ENOMEM;
+    bool first;
+    int result = hosting->data_directory && hosting->shards ? make_directory(hosting, &first) : -ENOMEM;
     if (result == 0)
-        result = run_marker_start(hosting->data_directory, &marker);
+        result = run_marker_start(hosting->data_directory, first, &marker);
     if (result == 0)
         result = mailbox_init(&hosting->mailbox, loop);
     if (result < 0) {

@@ -1,48 +1,64 @@
 // SPDX-License-Identifier: Apache-2.0
-// DIR/running; see run_marker.h. Main thread, at start and stop.
+// DIR/running; see run_marker.h. Main thread, at start and stop. Invariant: while a server runs the file
+// never says "clean"; a file that is missing or makes no sense says nothing good.
 #include "server/run_marker.h"
 #include "fs/base/check.h"
 #include "fs/base/log.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#define BOOT_ID_SIZE 37 // a UUID and its NUL
+#define WORD_LENGTH 36 // of a boot id, a UUID
+#define CLEAN       "clean"
 
-// What the file holds, "" when it cannot be read.
-static void read_id(int directory_fd, const char *name, char id[BOOT_ID_SIZE])
+// The file's first words, "" when it cannot be read.
+static void read_word(int directory_fd, const char *name, char word[WORD_LENGTH + 1])
 {
-    memset(id, 0, BOOT_ID_SIZE);
+    memset(word, 0, WORD_LENGTH + 1);
     _cleanup_(closep) int fd = openat(directory_fd, name, O_RDONLY | O_CLOEXEC);
-    if (fd >= 0 && read(fd, id, BOOT_ID_SIZE - 1) < 0)
-        id[0] = '\0';
+    if (fd >= 0 && read(fd, word, WORD_LENGTH) < 0)
+        word[0] = '\0';
+    word[strcspn(word, " \n")] = '\0';
 }
 
-static int write_id(int directory_fd, const char *id)
+static int write_word(int directory_fd, const char *word)
 {
-    _cleanup_(closep) int fd =
-        openat(directory_fd, "running", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    char line[WORD_LENGTH + 2];
+    int length = snprintf(line, sizeof(line), "%-36.36s\n", word);
+    _cleanup_(closep) int fd = openat(directory_fd, "running", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
-    ssize_t n = write(fd, id, strlen(id));
-    if (n < 0 || (size_t)n != strlen(id) || fsync(fd) < 0 || fsync(directory_fd) < 0)
-        return n >= 0 && (size_t)n != strlen(id) ? -ENOSPC : -errno;
-    return 0;
+    ssize_t n = pwrite(fd, line, (size_t)length, 0);
+    if (n != length)
+        return n < 0 ? -errno : -ENOSPC;
+    return fsync(fd) < 0 || fsync(directory_fd) < 0 ? -errno : 0;
 }
 
-int run_marker_start(const char *directory, struct run_marker *ret_marker)
+// A marker that cannot be written must go: it may say "clean".
+static int remove_marker(int directory_fd, int error)
+{
+    log_warn("run-marker", "error=%s", strerror(-error));
+    if (unlinkat(directory_fd, "running", 0) < 0 && errno != ENOENT)
+        return -errno;
+    return fsync(directory_fd) < 0 ? -errno : 0;
+}
+
+int run_marker_start(const char *directory, bool first, struct run_marker *ret_marker)
 {
     _cleanup_(closep) int directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (directory_fd < 0)
         return -errno;
-    char now[BOOT_ID_SIZE], before[BOOT_ID_SIZE];
-    read_id(AT_FDCWD, "/proc/sys/kernel/random/boot_id", now);
-    bool clean = faccessat(directory_fd, "running", F_OK, 0) < 0 && errno == ENOENT;
-    read_id(directory_fd, "running", before);
+    char boot[WORD_LENGTH + 1], before[WORD_LENGTH + 1];
+    read_word(AT_FDCWD, "/proc/sys/kernel/random/boot_id", boot);
+    read_word(directory_fd, "running", before);
+    bool clean = first || strcmp(before, CLEAN) == 0;
     struct run_marker marker = {.clean = clean,
-                                .log_continuous = clean || (now[0] && strcmp(now, before) == 0)};
-    int result = write_id(directory_fd, now);
+                                .log_continuous = clean || (boot[0] && strcmp(boot, before) == 0)};
+    int result = write_word(directory_fd, boot[0] ? boot : "unknown");
+    if (result < 0)
+        result = remove_marker(directory_fd, result);
     if (result == 0)
         *ret_marker = marker;
     return result;
@@ -51,6 +67,7 @@ int run_marker_start(const char *directory, struct run_marker *ret_marker)
 void run_marker_stop(const char *directory)
 {
     _cleanup_(closep) int directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory_fd < 0 || unlinkat(directory_fd, "running", 0) < 0 || fsync(directory_fd) < 0)
-        log_warn("run-marker", "directory=%s error=%s", directory, strerror(errno));
+    int result = directory_fd < 0 ? -errno : write_word(directory_fd, CLEAN);
+    if (result < 0)
+        log_warn("run-marker", "directory=%s error=%s", directory, strerror(-result));
 }
