@@ -7,14 +7,14 @@
 #include <stdatomic.h>
 
 // COUNTER(name, help)
-#define METRICS_COUNTERS(COUNTER)                                                                                     \
-    COUNTER(connections_accepted, "Connections accepted.")                                                            \
-    COUNTER(connections_refused, "Connections closed for a limit or a malformed frame.")                              \
-    COUNTER(attaches, "Sessions opened.")                                                                             \
-    COUNTER(attaches_refused, "Sessions refused.")                                                                    \
-    COUNTER(turns, "Turns, each one transaction at most.")                                                            \
-    COUNTER(commit_failures, "Turns whose commit failed and that ran again one by one.")                              \
-    COUNTER(bytes_read, "Bytes of file data sent to clients.")                                                        \
+#define METRICS_COUNTERS(COUNTER)                                                        \
+    COUNTER(connections_accepted, "Connections accepted.")                               \
+    COUNTER(connections_refused, "Connections closed for a limit or a malformed frame.") \
+    COUNTER(attaches, "Sessions opened.")                                                \
+    COUNTER(attaches_refused, "Sessions refused.")                                       \
+    COUNTER(turns, "Turns, each one transaction at most.")                               \
+    COUNTER(commit_failures, "Turns whose commit failed and that ran again one by one.") \
+    COUNTER(bytes_read, "Bytes of file data sent to clients.")                           \
     COUNTER(bytes_written, "Bytes of file data received from clients.")
 
 struct metrics {
