@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+// Attributes, access and the status of the mount. Loop's thread; see request.h.
+#include "client/fuse_ops.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ATTR_ROOM      128u
+#define STATUS_XATTR   "system.berth.status"
+#define STATUS_SIZE    8192u
+#define KILL_PRIV_BITS (FUSE_SET_ATTR_KILL_SUID | FUSE_SET_ATTR_KILL_SGID | FUSE_SET_ATTR_KILL_PRIV)
+
+static void getattr_done(struct request *request, struct reader *body)
+{
+    struct wire_getattr_reply reply;
+    if (wire_get_getattr_reply(body, &reply) < 0)
+        request_fail(request, -EIO);
+    else
+        request_reply_attr(request, &reply.attr);
+}
+
+// An open that the kernel still names but that was lost is not asked about.
+static uint64_t open_id_of(const struct mount *mount, const struct fuse_file_info *fi)
+{
+    return fi && nodes_file(&mount->nodes, fi->fh) ? fi->fh : 0;
+}
+
+void op_getattr(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
+{
+    struct wire_getattr_request message = {.open_id = open_id_of(mount_of(fuse), fi)};
+    if (!request_handle(fuse, id, &message.handle))
+        return;
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_GETATTR, ATTR_ROOM, getattr_done);
+    if (!request)
+        return;
+    wire_put_getattr_request(&request->body, &message);
+    request_send(request);
+}
+
+static void setattr_done(struct request *request, struct reader *body)
+{
+    struct wire_setattr_reply reply;
+    if (wire_get_setattr_reply(body, &reply) < 0)
+        request_fail(request, -EIO);
+    else
+        request_reply_attr(request, &reply.attr);
+}
+
+static uint32_t set_mask(int to_set)
+{
+    static const struct {
+        int fuse;
+        uint32_t wire;
+    } bits[] = {
+        {FUSE_SET_ATTR_MODE, FS_SET_MODE},
+        {FUSE_SET_ATTR_UID, FS_SET_UID},
+        {FUSE_SET_ATTR_GID, FS_SET_GID},
+        {FUSE_SET_ATTR_SIZE, FS_SET_SIZE},
+        {FUSE_SET_ATTR_ATIME, FS_SET_ATIME},
+        {FUSE_SET_ATTR_MTIME, FS_SET_MTIME},
+        {FUSE_SET_ATTR_ATIME_NOW, FS_SET_ATIME_NOW},
+        {FUSE_SET_ATTR_MTIME_NOW, FS_SET_MTIME_NOW},
+        {KILL_PRIV_BITS, FS_SET_KILL_PRIV},
+    };
+    uint32_t mask = 0;
+    for (size_t i = 0; i < ARRAY_LEN(bits); i++) {
+        if (to_set & bits[i].fuse)
+            mask |= bits[i].wire;
+    }
+    // "now" is told beside the value that it stands for.
+    if (mask & FS_SET_ATIME_NOW)
+        mask &= ~FS_SET_ATIME;
+    if (mask & FS_SET_MTIME_NOW)
+        mask &= ~FS_SET_MTIME;
+    return mask;
+}
+
+static struct fs_time time_of(struct timespec time)
+{
+    return (struct fs_time){.sec = time.tv_sec, .nsec = (uint32_t)time.tv_nsec};
+}
+
+void op_setattr(fuse_req_t fuse, fuse_ino_t id, struct stat *attr, int to_set, struct fuse_file_info *fi)
+{
+    struct wire_setattr_request message = {
+        .open_id = open_id_of(mount_of(fuse), fi),
+        .mask = set_mask(to_set),
+        .mode = attr->st_mode & 07777,
+        .uid = attr->st_uid,
+        .gid = attr->st_gid,
+        .size = to_set & FUSE_SET_ATTR_SIZE ? (uint64_t)attr->st_size : 0,
+    };
+    if (message.mask & FS_SET_ATIME)
+        message.atime = time_of(attr->st_atim);
+    if (message.mask & FS_SET_MTIME)
+        message.mtime = time_of(attr->st_mtim);
+    if (!request_handle(fuse, id, &message.handle))
+        return;
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_SETATTR, ATTR_ROOM, setattr_done);
+    if (!request)
+        return;
+    wire_put_setattr_request(&request->body, &message);
+    request_send(request);
+}
+
+void op_access(fuse_req_t fuse, fuse_ino_t id, int mask)
+{
+    struct wire_access_request message = {.mask =
+                                              (uint32_t)mask & (FS_MAY_READ | FS_MAY_WRITE | FS_MAY_EXEC)};
+    if (!request_handle(fuse, id, &message.handle))
+        return;
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_ACCESS, ATTR_ROOM, request_done_ok);
+    if (!request)
+        return;
+    wire_put_access_request(&request->body, &message);
+    request_send(request);
+}
+
+static void statfs_done(struct request *request, struct reader *body)
+{
+    struct wire_statfs_reply reply;
+    if (wire_get_statfs_reply(body, &reply) < 0) {
+        request_fail(request, -EIO);
+        return;
+    }
+    struct statvfs statvfs = {
+        .f_bsize = reply.block_size,
+        .f_frsize = reply.block_size,
+        .f_blocks = reply.blocks_total,
+        .f_bfree = reply.blocks_free,
+        .f_bavail = reply.blocks_available,
+        .f_files = reply.inodes_total,
+        .f_ffree = reply.inodes_free,
+        .f_favail = reply.inodes_free,
+        .f_namemax = reply.name_max,
+    };
+    if (request->fuse)
+        fuse_reply_statfs(request->fuse, &statvfs);
+    request->fuse = NULL;
+}
+
+void op_statfs(fuse_req_t fuse, fuse_ino_t id)
+{
+    struct wire_statfs_request message;
+    if (!request_handle(fuse, id, &message.handle))
+        return;
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_STATFS, ATTR_ROOM, statfs_done);
+    if (!request)
+        return;
+    wire_put_statfs_request(&request->body, &message);
+    request_send(request);
+}
+
+// The mount's own status, answered here also while the server is away. Other attributes are not built yet;
+// ENOSYS would keep the kernel from asking for this one.
+void op_getxattr(fuse_req_t fuse, fuse_ino_t id, const char *name, size_t size)
+{
+    char text[STATUS_SIZE];
+    if (id != NODE_ROOT || strcmp(name, STATUS_XATTR) != 0) {
+        fuse_reply_err(fuse, EOPNOTSUPP);
+        return;
+    }
+    size_t n = status_json(mount_of(fuse), text, sizeof(text));
+    if (size == 0)
+        fuse_reply_xattr(fuse, n);
+    else if (size < n)
+        fuse_reply_err(fuse, ERANGE);
+    else
+        fuse_reply_buf(fuse, text, n);
+}

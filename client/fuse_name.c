@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+// Names: look up, make, link, remove, rename. Loop's thread; see request.h.
+#include "client/fuse_ops.h"
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NAMES_ROOM 640u // two handles and two names
+
+static void entry_done(struct request *request, const wire_entry *entry, int result)
+{
+    if (result < 0)
+        request_fail(request, -EIO);
+    else
+        request_reply_entry(request, entry);
+}
+
+static void lookup_done(struct request *request, struct reader *body)
+{
+    struct wire_lookup_reply reply;
+    int result = wire_get_lookup_reply(body, &reply);
+    entry_done(request, &reply.entry, result);
+}
+
+void op_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
+{
+    struct wire_lookup_request message = {.name = fs_name_of(name)};
+    bool dots = strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+    if (!request_handle(fuse, parent, &message.parent) || (!dots && !request_name_ok(fuse, name)))
+        return;
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_LOOKUP, NAMES_ROOM, lookup_done);
+    if (!request)
+        return;
+    wire_put_lookup_request(&request->body, &message);
+    request_send(request);
+}
+
+static void forget(struct mount *mount, fuse_ino_t id, uint64_t n_lookups)
+{
+    struct node *node = nodes_get(&mount->nodes, id);
+    if (node)
+        nodes_forget(&mount->nodes, node, n_lookups);
+}
+
+void op_forget(fuse_req_t fuse, fuse_ino_t id, uint64_t n_lookups)
+{
+    forget(mount_of(fuse), id, n_lookups);
+    fuse_reply_none(fuse);
+}
+
+void op_forget_multi(fuse_req_t fuse, size_t n, struct fuse_forget_data *forgets)
+{
+    for (size_t i = 0; i < n; i++)
+        forget(mount_of(fuse), forgets[i].ino, forgets[i].nlookup);
+    fuse_reply_none(fuse);
+}
+
+// --- making ---
+
+static void make_done(struct request *request, struct reader *body)
+{
+    struct wire_make_reply reply;
+    int result = wire_get_make_reply(body, &reply);
+    entry_done(request, &reply.entry, result);
+}
+
+static void make(fuse_req_t fuse, fuse_ino_t parent, const char *name, struct wire_make_request *message)
+{
+    message->name = fs_name_of(name);
+    if (!request_name_ok(fuse, name) || !request_handle(fuse, parent, &message->parent))
+        return;
+    struct request *request =
+        request_new(mount_of(fuse), fuse, WIRE_MAKE, NAMES_ROOM + message->target.length, make_done);
+    if (!request)
+        return;
+    wire_put_make_request(&request->body, message);
+    request_send(request);
+}
+
+void op_mknod(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode, dev_t rdev)
+{
+    make(fuse, parent, name, &(struct wire_make_request){.mode = mode, .rdev = (uint32_t)rdev});
+}
+
+void op_mkdir(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    make(fuse, parent, name, &(struct wire_make_request){.mode = (mode & ~(mode_t)S_IFMT) | S_IFDIR});
+}
+
+void op_symlink(fuse_req_t fuse, const char *target, fuse_ino_t parent, const char *name)
+{
+    size_t n = strlen(target);
+    if (n > FS_SYMLINK_MAX) {
+        fuse_reply_err(fuse, ENAMETOOLONG);
+        return;
+    }
+    struct wire_make_request message = {.mode = S_IFLNK | 0777,
+                                        .target = {.bytes = target, .length = (uint32_t)n}};
+    make(fuse, parent, name, &message);
+}
+
+static void readlink_done(struct request *request, struct reader *body)
+{
+    struct wire_readlink_reply reply;
+    char target[FS_SYMLINK_MAX + 1];
+    if (wire_get_readlink_reply(body, &reply) < 0 || reply.target.length > FS_SYMLINK_MAX) {
+        request_fail(request, -EIO);
+        return;
+    }
+    memcpy(target, reply.target.bytes, reply.target.length);
+    target[reply.target.length] = '\0';
+    if (request->fuse)
+        fuse_reply_readlink(request->fuse, target);
+    request->fuse = NULL;
+}
+
+void op_readlink(fuse_req_t fuse, fuse_ino_t id)
+{
+    struct wire_readlink_request message;
+    if (!request_handle(fuse, id, &message.handle))
+        return;
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_READLINK, NAMES_ROOM, readlink_done);
+    if (!request)
+        return;
+    wire_put_readlink_request(&request->body, &message);
+    request_send(request);
+}
+
+static void link_done(struct request *request, struct reader *body)
+{
+    struct wire_link_reply reply;
+    int result = wire_get_link_reply(body, &reply);
+    entry_done(request, &reply.entry, result);
+}
+
+void op_link(fuse_req_t fuse, fuse_ino_t id, fuse_ino_t parent, const char *name)
+{
+    struct wire_link_request message = {.name = fs_name_of(name)};
+    if (!request_name_ok(fuse, name) || !request_handle(fuse, id, &message.handle) ||
+        !request_handle(fuse, parent, &message.parent))
+        return;
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_LINK, NAMES_ROOM, link_done);
+    if (!request)
+        return;
+    wire_put_link_request(&request->body, &message);
+    request_send(request);
+}
+
+// --- removing and renaming ---
+
+void op_unlink(fuse_req_t fuse, fuse_ino_t parent, const char *name)
+{
+    struct wire_unlink_request message = {.name = fs_name_of(name)};
+    if (!request_name_ok(fuse, name) || !request_handle(fuse, parent, &message.parent))
+        return;
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_UNLINK, NAMES_ROOM, request_done_ok);
+    if (!request)
+        return;
+    wire_put_unlink_request(&request->body, &message);
+    request_send(request);
+}
+
+void op_rmdir(fuse_req_t fuse, fuse_ino_t parent, const char *name)
+{
+    struct wire_rmdir_request message = {.name = fs_name_of(name)};
+    if (!request_name_ok(fuse, name) || !request_handle(fuse, parent, &message.parent))
+        return;
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_RMDIR, NAMES_ROOM, request_done_ok);
+    if (!request)
+        return;
+    wire_put_rmdir_request(&request->body, &message);
+    request_send(request);
+}
+
+void op_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
+               const char *new_name, unsigned int flags)
+{
+    struct wire_rename_request message = {.name = fs_name_of(name), .new_name = fs_name_of(new_name)};
+    if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) {
+        fuse_reply_err(fuse, EINVAL);
+        return;
+    }
+    message.flags = (flags & RENAME_NOREPLACE ? FS_RENAME_NOREPLACE : 0) |
+                    (flags & RENAME_EXCHANGE ? FS_RENAME_EXCHANGE : 0);
+    if (!request_name_ok(fuse, name) || !request_name_ok(fuse, new_name) ||
+        !request_handle(fuse, parent, &message.parent) ||
+        !request_handle(fuse, new_parent, &message.new_parent))
+        return;
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_RENAME, NAMES_ROOM, request_done_ok);
+    if (!request)
+        return;
+    wire_put_rename_request(&request->body, &message);
+    request_send(request);
+}

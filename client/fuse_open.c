@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+// Opening and releasing. Loop's thread; see request.h. Invariant: an open that the server granted is in the
+// table of files, or a release for it is on its way.
+#include "client/fuse_ops.h"
+#include <errno.h>
+#include <fcntl.h>
+
+#define OPEN_ROOM    320u
+#define KERNEL_FEXEC 0x20 // __FMODE_EXEC: the kernel opens a program to run it
+
+static uint32_t flags_of(int flags)
+{
+    uint32_t open_flags = 0;
+    int mode = flags & O_ACCMODE;
+    if (mode == O_RDONLY && (flags & KERNEL_FEXEC))
+        open_flags |= FS_OPEN_EXEC;
+    else if (mode != O_WRONLY)
+        open_flags |= FS_OPEN_READ;
+    if (mode != O_RDONLY)
+        open_flags |= FS_OPEN_WRITE;
+    if (flags & O_APPEND && mode != O_RDONLY)
+        open_flags |= FS_OPEN_APPEND;
+    if (flags & O_TRUNC)
+        open_flags |= FS_OPEN_TRUNC;
+    if (flags & O_DSYNC) // a bit of O_SYNC too
+        open_flags |= FS_OPEN_SYNC;
+    return open_flags;
+}
+
+static void send_release(struct mount *mount, uint64_t open_id)
+{
+    struct request *request = request_new(mount, NULL, WIRE_RELEASE, OPEN_ROOM, request_done_ok);
+    if (!request)
+        return;
+    request->call.class = RPC_URGENT;
+    wire_put_release_request(&request->body, &(struct wire_release_request){.open_id = open_id});
+    request_send(request);
+}
+
+// Direct I/O: without a lease no page may outlive its request.
+static struct fuse_file_info file_info(const struct request *request)
+{
+    return (struct fuse_file_info){.fh = request->open_id,
+                                   .direct_io = !(request->flags & FS_OPEN_DIRECTORY)};
+}
+
+static int keep(struct request *request, struct node *node)
+{
+    const struct fuse_ctx *opener = fuse_req_ctx(request->fuse);
+    struct file like = {
+        .id.key = request->open_id, .flags = request->flags, .uid = opener->uid, .gid = opener->gid};
+    return nodes_open(&request->mount->nodes, node, &like);
+}
+
+// The open is the kernel's now, or nobody's.
+static void after_reply(struct request *request, int replied)
+{
+    struct mount *mount = request->mount;
+    if (replied != 0) {
+        nodes_release(&mount->nodes, nodes_file(&mount->nodes, request->open_id));
+        send_release(mount, request->open_id);
+    }
+    request->fuse = NULL;
+}
+
+static void undo(struct request *request, int error)
+{
+    send_release(request->mount, request->open_id);
+    request_fail(request, error);
+}
+
+// --- open ---
+
+static void open_done(struct request *request, struct reader *body)
+{
+    struct mount *mount = request->mount;
+    struct wire_open_reply reply;
+    int result = wire_get_open_reply(body, &reply) < 0 ? -EIO : request->fuse ? 0 : -EINTR;
+    struct node *node =
+        result == 0 ? nodes_get(&mount->nodes, nodes_id_of(&mount->nodes, reply.attr.ino)) : NULL;
+    if (result == 0)
+        result = node ? keep(request, node) : -ESTALE;
+    if (result < 0) {
+        undo(request, result);
+        return;
+    }
+    struct fuse_file_info fi = file_info(request);
+    after_reply(request, fuse_reply_open(request->fuse, &fi));
+}
+
+static void send_open(fuse_req_t fuse, fuse_ino_t id, uint32_t flags)
+{
+    struct mount *mount = mount_of(fuse);
+    struct wire_open_request message = {.flags = flags};
+    if (!request_handle(fuse, id, &message.handle))
+        return;
+    struct request *request = request_new(mount, fuse, WIRE_OPEN, OPEN_ROOM, open_done);
+    if (!request)
+        return;
+    request->open_id = message.open_id = nodes_new_open_id(&mount->nodes);
+    request->flags = flags;
+    // On a new session it is an open like any other: only truncating twice would do harm.
+    request->call.repeatable = !(flags & FS_OPEN_TRUNC);
+    wire_put_open_request(&request->body, &message);
+    request_send(request);
+}
+
+void op_open(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
+{
+    send_open(fuse, id, flags_of(fi->flags));
+}
+
+void op_opendir(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
+{
+    (void)fi;
+    send_open(fuse, id, FS_OPEN_READ | FS_OPEN_DIRECTORY);
+}
+
+// --- create ---
+
+static void create_done(struct request *request, struct reader *body)
+{
+    struct mount *mount = request->mount;
+    struct wire_create_reply reply;
+    int result = wire_get_create_reply(body, &reply) < 0 ? -EIO : request->fuse ? 0 : -EINTR;
+    struct node *node = result == 0 ? nodes_lookup(&mount->nodes, reply.entry.handle) : NULL;
+    if (result == 0)
+        result = node ? keep(request, node) : -ENOMEM;
+    if (result < 0) {
+        if (node)
+            nodes_forget(&mount->nodes, node, 1);
+        undo(request, result);
+        return;
+    }
+    struct fuse_file_info fi = file_info(request);
+    struct fuse_entry_param param = {.ino = node->id.key};
+    stat_of(mount, &reply.entry.attr, &param.attr);
+    int replied = fuse_reply_create(request->fuse, &param, &fi);
+    if (replied != 0)
+        nodes_forget(&mount->nodes, node, 1);
+    after_reply(request, replied);
+}
+
+void op_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
+{
+    struct mount *mount = mount_of(fuse);
+    uint32_t flags = flags_of(fi->flags) | FS_OPEN_CREATE | (fi->flags & O_EXCL ? FS_OPEN_EXCL : 0);
+    struct wire_create_request message = {.name = fs_name_of(name), .mode = mode & 07777, .flags = flags};
+    if (!request_name_ok(fuse, name) || !request_handle(fuse, parent, &message.parent))
+        return;
+    struct request *request = request_new(mount, fuse, WIRE_CREATE, OPEN_ROOM, create_done);
+    if (!request)
+        return;
+    request->open_id = message.open_id = nodes_new_open_id(&mount->nodes);
+    request->flags = flags;
+    wire_put_create_request(&request->body, &message);
+    request_send(request);
+}
+
+// --- release ---
+
+// Whoever closed has returned long ago; locks taken through the open go with it.
+void op_release(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
+{
+    struct mount *mount = mount_of(fuse);
+    struct file *file = nodes_file(&mount->nodes, fi->fh);
+    (void)id;
+    fuse_reply_err(fuse, 0);
+    if (!file)
+        return;
+    nodes_release(&mount->nodes, file);
+    send_release(mount, fi->fh);
+}

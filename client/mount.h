@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+// One mount: its options, its connection, its session with the kernel. One process, one event-loop thread
+// that owns all of it: FUSE requests and replies of the server are handled where they arrive, and nothing
+// waits.
+#ifndef BERTH_CLIENT_MOUNT_H
+#define BERTH_CLIENT_MOUNT_H
+
+#include "client/address.h"
+#include "client/aws_profile.h"
+#include "client/nodes.h"
+#include "client/rpc.h"
+#include "client/transport.h"
+#include <limits.h>
+#include <uv.h>
+
+#define MOUNT_REASON_SIZE (WIRE_TEXT_MAX + PATH_MAX)
+
+struct fuse_session;
+
+struct mount_options {
+    char access_point[FS_ID_SIZE];
+    struct server_address address;
+    const char *spec;          // both, as given
+    char mountpoint[PATH_MAX]; // absolute, no symlinks
+    bool foreground, read_only, allow_other;
+    bool soft;
+    uint32_t timeo_s;
+    char extra[32];                                                          // "-o…" for the kernel, or ""
+    char access_key[AWS_PROFILE_VALUE_SIZE], secret[AWS_PROFILE_VALUE_SIZE]; // "" without a credential
+};
+
+struct mount {
+    struct mount_options options;
+    struct env env;
+    uv_loop_t loop;
+    struct transport *transport;
+    struct rpc *rpc;
+    struct rpc_host host;
+    uv_timer_t timer;
+    uv_check_t check;
+    uv_signal_t signals[4];
+
+    struct fuse_session *fuse; // NULL before the first welcome
+    uv_poll_t fuse_poll;
+    bool fuse_open; // fuse_poll is in the loop
+    char *fuse_buffer;
+    uint64_t init_unique; // of the INIT request under way, 0: none
+    bool offers_mmap;     // the kernel can map files that are open for direct I/O
+    bool init_done;
+
+    struct nodes nodes;
+    struct list requests; // with a caller that waits, the oldest first
+    struct list killable; // those of them that were interrupted, not answered
+    struct table waits;   // struct lock_wait by ticket
+    uint64_t last_ticket;
+
+    // From the latest welcome.
+    uint8_t identity;
+    bool read_only;
+    uint32_t lease_ms;
+    uint64_t incarnation;
+    char file_system[FS_ID_SIZE];
+
+    bool was_up;
+    uint64_t since_ns;               // of start
+    uint64_t down_ns;                // when the connection was lost; 0: it is up
+    char trouble[MOUNT_REASON_SIZE]; // what the last attempt failed with
+    uint64_t n_requests, n_lost_opens, n_lost_locks;
+
+    int report_fd; // to the process that waits for the mount, or -1
+    bool ending;
+    int exit_code;
+};
+
+// Mounts and serves until unmounted or told to end; the daemon's whole life. The reason of a failure goes to
+// report_fd.
+int mount_serve(const struct mount_options *options, int report_fd);
+
+// Begins the end: unmounts, says bye. Reported as the reason when the mount is not ready yet.
+void mount_fail(struct mount *mount, const char *format, ...) PRINTF_LIKE(2, 3);
+void mount_end(struct mount *mount);
+void mount_ready(struct mount *mount); // the kernel's INIT was answered
+
+// The kernel's side (fuse_session.c).
+int fuse_start(struct mount *mount, char *reason, size_t reason_size);
+void fuse_stop(struct mount *mount); // unmounts if still mounted; idempotent
+
+// What the server forgot is claimed again (recover.c).
+void recover_claim(struct mount *mount);
+void recover_down(struct mount *mount);
+
+// {"access_point": …}: at most size - 1 bytes and a NUL; returns the length.
+size_t status_json(const struct mount *mount, char *out, size_t size);
+
+#endif

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernel knows and has open: inodes with their handles and lookup counts, open files, and the locks
+// held through them. Pure tables; owner thread only.
+//
+// A node id is the inode number, but for the session's root, which is FUSE's 1. (Inode 1 is the root of the
+// file system: a session is shown it only when that is its own root.)
+#ifndef BERTH_CLIENT_NODES_H
+#define BERTH_CLIENT_NODES_H
+
+#include "fs/base/list.h"
+#include "fs/base/table.h"
+#include "fs/wire/wire.h"
+
+#define NODE_ROOT 1u
+
+// Lives while the kernel remembers it, it is open or a lock is held on it.
+struct node {
+    struct table_node id; // key: node id
+    wire_handle handle;
+    uint64_t n_lookups;
+    uint32_t n_files;
+    struct list holds;
+};
+
+struct file {
+    struct table_node id; // key: open id, FUSE's fh
+    struct node *node;
+    uint32_t flags;    // FS_OPEN_*, without those that act once
+    uint32_t uid, gid; // of who opened it
+};
+
+// A range that one owner holds, for claiming it again when the server forgot it.
+struct hold {
+    struct list node;
+    uint64_t open_id;
+    struct fs_lock lock;
+};
+
+struct nodes {
+    struct table by_id, files;
+    size_t n_holds;
+    struct node root;
+    uint64_t last_open_id;
+};
+
+void nodes_init(struct nodes *nodes);
+void nodes_free(struct nodes *nodes);
+
+// --- inodes ---
+
+void nodes_set_root(struct nodes *nodes, wire_handle handle);
+uint64_t nodes_id_of(const struct nodes *nodes, fs_ino ino);
+struct node *nodes_get(const struct nodes *nodes, uint64_t id); // NULL: not known
+// One more lookup of what the server showed. NULL: no memory.
+struct node *nodes_lookup(struct nodes *nodes, wire_handle handle);
+void nodes_forget(struct nodes *nodes, struct node *node, uint64_t n_lookups);
+
+// --- open files ---
+
+uint64_t nodes_new_open_id(struct nodes *nodes);
+struct file *nodes_file(const struct nodes *nodes, uint64_t open_id);            // NULL: not open
+int nodes_open(struct nodes *nodes, struct node *node, const struct file *like); // its key, flags and opener
+void nodes_release(struct nodes *nodes, struct file *file); // and what is held through it
+
+// --- locks ---
+
+// The owner now holds `lock` (or, FS_LOCK_UNLOCK, nothing) in its range, whatever it held there before.
+// -ENOMEM: nothing changed.
+int nodes_hold(struct nodes *nodes, struct node *node, uint64_t open_id, const struct fs_lock *lock);
+bool nodes_holds_any(const struct node *node, enum fs_lock_kind kind, uint64_t owner);
+
+#endif

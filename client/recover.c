@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+// A server that restarted has forgotten the session: open files and held locks are claimed again, in this
+// order, before any other call is sent. Loop's thread.
+#include "client/locks.h"
+#include "client/request.h"
+#include "fs/base/log.h"
+#include <errno.h>
+#include <string.h>
+
+#define CLAIM_ROOM 96u
+
+static void claimed(struct request *request, struct reader *body)
+{
+    (void)request;
+    (void)body;
+}
+
+// The descriptor stays, and whatever is done through it is ESTALE.
+static void open_lost(struct request *request, int error)
+{
+    if (error == -ECANCELED)
+        return; // the new session was lost as well: it will be claimed on the next
+    request->mount->n_lost_opens++;
+    log_warn("open-lost", "open=%llu error=%s", (unsigned long long)request->open_id, strerror(-error));
+}
+
+static void claim_open(struct mount *mount, const struct file *file)
+{
+    struct request *request = request_new_for(mount, file, WIRE_REOPEN, CLAIM_ROOM, claimed);
+    if (!request)
+        return;
+    struct wire_reopen_request message = {
+        .handle = file->node->handle, .open_id = file->id.key, .flags = file->flags};
+    request->failed = open_lost;
+    request->open_id = file->id.key;
+    request->call.class = RPC_RECLAIM;
+    wire_put_reopen_request(&request->body, &message);
+    request_send(request);
+}
+
+static void lock_lost(struct request *request, int error)
+{
+    struct mount *mount = request->mount;
+    const struct file *file = nodes_file(&mount->nodes, request->open_id);
+    struct fs_lock lock = request->lock;
+    if (error == -ECANCELED)
+        return;
+    lock.type = FS_LOCK_UNLOCK;
+    mount->n_lost_locks++;
+    log_warn("lock-lost", "open=%llu error=%s", (unsigned long long)request->open_id, strerror(-error));
+    if (file)
+        (void)nodes_hold(&mount->nodes, file->node, request->open_id, &lock);
+}
+
+static void claim_lock(struct mount *mount, const struct file *file, const struct hold *hold)
+{
+    struct request *request = request_new_for(mount, file, WIRE_SETLK, CLAIM_ROOM, claimed);
+    if (!request)
+        return;
+    struct wire_setlk_request message = {.open_id = hold->open_id, .lock = hold->lock, .reclaim = 1};
+    request->failed = lock_lost;
+    request->open_id = hold->open_id;
+    request->lock = hold->lock;
+    request->call.class = RPC_RECLAIM;
+    wire_put_setlk_request(&request->body, &message);
+    request_send(request);
+}
+
+void recover_claim(struct mount *mount)
+{
+    const struct table *files = &mount->nodes.files;
+    log_info("reclaim", "opens=%zu locks=%zu waits=%zu", files->count, mount->nodes.n_holds,
+             mount->waits.count);
+    for (struct table_node *entry = table_first(files); entry; entry = table_next(files, entry))
+        claim_open(mount, CONTAINER_OF(entry, struct file, id));
+    for (struct table_node *entry = table_first(files); entry; entry = table_next(files, entry)) {
+        const struct file *file = CONTAINER_OF(entry, struct file, id);
+        list_for_each (node, &file->node->holds) {
+            const struct hold *hold = LIST_ENTRY(node, struct hold, node);
+            if (hold->open_id == file->id.key)
+                claim_lock(mount, file, hold);
+        }
+    }
+    locks_ask_again(mount);
+}
+
+void recover_down(struct mount *mount)
+{
+    requests_down(mount);
+    locks_down(mount);
+}

@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: Apache-2.0
+// See request.h. Loop's thread. Invariant: a request is in mount->requests while its caller waits for the
+// server, and in mount->killable while that caller has been interrupted besides.
+#include "client/request.h"
+#include "client/dying.h"
+#include "fs/base/check.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GROUPS_ROOM  (sizeof(uint32_t) * (3 + FS_GROUPS_MAX)) // credentials at their largest
+#define CRED_ROOM    (sizeof(uint32_t) * 3)
+#define BLOCK_SIZE   65536u // what programs should read and write at a time, since each time is a round trip
+#define KILL_POLL_MS 100u
+#define NOBODY       65534u
+
+// --- credentials ---
+
+// Supplementary groups are looked up for callers that permissions mean something to.
+static uint32_t groups_of(fuse_req_t fuse, const struct fuse_ctx *caller, uint32_t groups[FS_GROUPS_MAX])
+{
+    if (caller->uid == 0 || caller->pid == 0)
+        return 0;
+    int n = fuse_req_getgroups(fuse, FS_GROUPS_MAX, groups);
+    return n < 0 ? 0 : MIN((uint32_t)n, FS_GROUPS_MAX);
+}
+
+// Who asks. What the kernel asks on its own account (write-back of a mapping) is nobody's.
+static void put_cred(struct request *request, const struct file *file)
+{
+    uint32_t groups[FS_GROUPS_MAX];
+    struct fs_cred cred = {
+        .uid = file ? file->uid : NOBODY, .gid = file ? file->gid : NOBODY, .groups = groups};
+    const struct fuse_ctx *caller = request->fuse ? fuse_req_ctx(request->fuse) : NULL;
+    if (caller && caller->uid != UINT32_MAX) {
+        cred.uid = caller->uid;
+        cred.gid = caller->gid;
+        cred.n_groups = groups_of(request->fuse, caller, groups);
+    }
+    wire_put_cred(&request->body, &cred);
+}
+
+// --- life ---
+
+static void forget_caller(struct request *request)
+{
+    request->fuse = NULL;
+    list_remove(&request->node);
+    list_remove(&request->killable);
+}
+
+static void request_free(struct request *request)
+{
+    forget_caller(request);
+    free(request->call.frame);
+    free(request);
+}
+
+static void on_done(struct rpc_call *call, int result, struct reader *body)
+{
+    struct request *request = CONTAINER_OF(call, struct request, call);
+    list_remove(&request->node);
+    list_remove(&request->killable);
+    if (result == 0)
+        request->done(request, body);
+    else if (request->failed)
+        request->failed(request, result);
+    else
+        request_fail(request, result);
+    request_free(request);
+}
+
+static struct request *make(struct mount *mount, fuse_req_t fuse, const struct file *file, uint16_t op,
+                            size_t room, void (*done)(struct request *request, struct reader *body))
+{
+    bool with_cred = mount->identity == WIRE_IDENTITY_CALLER && op != WIRE_PING && op != WIRE_BYE;
+    bool groups = with_cred && fuse && fuse_req_ctx(fuse)->uid != 0;
+    size_t size = WIRE_HEADER_SIZE + (groups ? GROUPS_ROOM : CRED_ROOM) + room;
+    struct request *request = calloc(1, sizeof(*request));
+    uint8_t *frame = malloc(size);
+    if (!request || !frame) {
+        free(request);
+        free(frame);
+        if (fuse)
+            fuse_reply_err(fuse, ENOMEM);
+        return NULL;
+    }
+    request->mount = mount;
+    request->fuse = fuse;
+    request->done = done;
+    request->body = writer_on(frame + WIRE_HEADER_SIZE, size - WIRE_HEADER_SIZE);
+    request->call = (struct rpc_call){.frame = frame,
+                                      .op = op,
+                                      .with_cred = with_cred,
+                                      .repeatable = wire_op_repeatable(op),
+                                      .class = RPC_ORDINARY,
+                                      .done = on_done};
+    list_init(&request->node);
+    list_init(&request->killable);
+    if (with_cred)
+        put_cred(request, file);
+    return request;
+}
+
+struct request *request_new(struct mount *mount, fuse_req_t fuse, uint16_t op, size_t room,
+                            void (*done)(struct request *request, struct reader *body))
+{
+    return make(mount, fuse, NULL, op, room, done);
+}
+
+struct request *request_new_for(struct mount *mount, const struct file *file, uint16_t op, size_t room,
+                                void (*done)(struct request *request, struct reader *body))
+{
+    return make(mount, NULL, file, op, room, done);
+}
+
+static void on_interrupt(fuse_req_t fuse, void *data);
+
+void request_send(struct request *request)
+{
+    struct mount *mount = request->mount;
+    if (request->body.failed) {
+        request_fail(request, -EINVAL);
+        if (request->gone)
+            request->gone(request);
+        request_free(request);
+        return;
+    }
+    request->call.length = (uint32_t)(request->body.at - request->call.frame);
+    if (request->fuse && request->answered_when_down && !rpc_is_up(mount->rpc))
+        request_done_ok(request, NULL);
+    if (request->fuse) {
+        request->since_ns = env_monotonic_ns(&mount->env);
+        request->pid = fuse_req_ctx(request->fuse)->pid;
+        list_push(&mount->requests, &request->node);
+        fuse_req_interrupt_func(request->fuse, on_interrupt, request);
+        // An interrupt that came before has been handled in there.
+    }
+    rpc_submit(mount->rpc, &request->call);
+}
+
+// --- callers that do not wait any more ---
+
+// The caller gets `error` now; what was sent is awaited without it.
+static void give_up(struct request *request, int error)
+{
+    request_fail(request, error);
+    forget_caller(request);
+    if (!rpc_withdraw(request->mount->rpc, &request->call))
+        return;
+    if (request->gone)
+        request->gone(request);
+    request_free(request);
+}
+
+// Only who is being killed stops waiting, as on a local disk; others see the call through. An interrupt comes
+// once, so a caller that has been interrupted is looked at again and again.
+static void on_interrupt(fuse_req_t fuse, void *data)
+{
+    struct request *request = data;
+    (void)fuse;
+    if (list_empty(&request->killable))
+        list_push(&request->mount->killable, &request->killable);
+}
+
+void requests_down(struct mount *mount)
+{
+    list_for_each_safe (node, next, &mount->requests) {
+        struct request *request = LIST_ENTRY(node, struct request, node);
+        if (!request->answered_when_down)
+            continue;
+        request_done_ok(request, NULL);
+        forget_caller(request);
+    }
+}
+
+void requests_abandon(struct mount *mount)
+{
+    while (!list_empty(&mount->requests)) {
+        struct request *request = LIST_ENTRY(mount->requests.next, struct request, node);
+        request_fail(request, -ENOTCONN);
+        forget_caller(request);
+    }
+}
+
+static uint64_t tick_killed(struct mount *mount, uint64_t now)
+{
+    list_for_each_safe (node, next, &mount->killable) {
+        struct request *request = LIST_ENTRY(node, struct request, killable);
+        bool leaves = request->interruptible && !rpc_is_up(mount->rpc);
+        if (leaves || caller_is_dying(request->pid))
+            give_up(request, -EINTR);
+    }
+    return list_empty(&mount->killable) ? UINT64_MAX : now + KILL_POLL_MS * 1000000ull;
+}
+
+static uint64_t tick_soft(struct mount *mount, uint64_t now)
+{
+    uint64_t timeo_ns = mount->options.timeo_s * 1000000000ull;
+    while (!list_empty(&mount->requests)) {
+        struct request *oldest = LIST_ENTRY(mount->requests.next, struct request, node);
+        if (now < oldest->since_ns + timeo_ns)
+            return oldest->since_ns + timeo_ns;
+        give_up(oldest, -ETIMEDOUT);
+    }
+    return UINT64_MAX;
+}
+
+uint64_t requests_tick(struct mount *mount)
+{
+    uint64_t now = env_monotonic_ns(&mount->env);
+    uint64_t killed = tick_killed(mount, now);
+    uint64_t soft = mount->options.soft ? tick_soft(mount, now) : UINT64_MAX;
+    return MIN(killed, soft);
+}
+
+// --- answers ---
+
+void request_done_ok(struct request *request, struct reader *body)
+{
+    (void)body;
+    if (request->fuse)
+        fuse_reply_err(request->fuse, 0);
+    request->fuse = NULL;
+}
+
+void request_fail(struct request *request, int error)
+{
+    if (request->fuse)
+        fuse_reply_err(request->fuse, -error);
+    request->fuse = NULL;
+}
+
+void stat_of(const struct mount *mount, const struct fs_attr *attr, struct stat *ret_stat)
+{
+    // The kernel compares the caller with the owner in sticky directories; with another identity that is not
+    // its business.
+    bool hides_sticky = S_ISDIR(attr->mode) && mount->identity != WIRE_IDENTITY_CALLER;
+    *ret_stat = (struct stat){
+        .st_ino = attr->ino,
+        .st_mode = hides_sticky ? attr->mode & ~(mode_t)S_ISVTX : attr->mode,
+        .st_nlink = attr->nlink,
+        .st_uid = attr->uid,
+        .st_gid = attr->gid,
+        .st_rdev = attr->rdev,
+        .st_size = (off_t)attr->size,
+        .st_blksize = BLOCK_SIZE,
+        .st_blocks = (blkcnt_t)attr->blocks,
+        .st_atim = {.tv_sec = attr->atime.sec, .tv_nsec = attr->atime.nsec},
+        .st_mtim = {.tv_sec = attr->mtime.sec, .tv_nsec = attr->mtime.nsec},
+        .st_ctim = {.tv_sec = attr->ctime.sec, .tv_nsec = attr->ctime.nsec},
+    };
+}
+
+void request_reply_attr(struct request *request, const struct fs_attr *attr)
+{
+    struct stat stat;
+    stat_of(request->mount, attr, &stat);
+    if (request->fuse)
+        fuse_reply_attr(request->fuse, &stat, 0);
+    request->fuse = NULL;
+}
+
+void request_reply_entry(struct request *request, const wire_entry *entry)
+{
+    struct mount *mount = request->mount;
+    if (!request->fuse)
+        return;
+    struct node *node = nodes_lookup(&mount->nodes, entry->handle);
+    if (!node) {
+        request_fail(request, -ENOMEM);
+        return;
+    }
+    struct fuse_entry_param param = {.ino = node->id.key};
+    stat_of(mount, &entry->attr, &param.attr);
+    if (fuse_reply_entry(request->fuse, &param) != 0)
+        nodes_forget(&mount->nodes, node, 1); // the caller was gone: the kernel did not take it
+    request->fuse = NULL;
+}
+
+// --- helpers of the operations ---
+
+bool request_handle(fuse_req_t fuse, fuse_ino_t id, wire_handle *ret_handle)
+{
+    const struct node *node = nodes_get(&mount_of(fuse)->nodes, id);
+    if (!node) {
+        fuse_reply_err(fuse, ESTALE);
+        return false;
+    }
+    *ret_handle = node->handle;
+    return true;
+}
+
+bool request_name_ok(fuse_req_t fuse, const char *name)
+{
+    int result = fs_name_check(fs_name_of(name));
+    if (result < 0)
+        fuse_reply_err(fuse, -result);
+    return result == 0;
+}
+
+struct file *request_file(fuse_req_t fuse, const struct fuse_file_info *fi)
+{
+    struct file *file = nodes_file(&mount_of(fuse)->nodes, fi->fh);
+    if (!file)
+        fuse_reply_err(fuse, EBADF);
+    return file;
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// One FUSE request on its way through the server: from the operation that the kernel asked for, over a call,
+// to the answer. Loop's thread. Only the files that know libfuse include this.
+//
+// The caller may go away (killed, timed out, unmounted) before the server answers; then `fuse` is NULL, the
+// reply helpers do nothing, and `done` undoes what nobody will know of.
+#ifndef BERTH_CLIENT_REQUEST_H
+#define BERTH_CLIENT_REQUEST_H
+
+#define FUSE_USE_VERSION 314
+#include "client/mount.h"
+#include <fuse3/fuse_lowlevel.h>
+
+struct request {
+    struct rpc_call call;
+    struct mount *mount;
+    fuse_req_t fuse;                                            // NULL: nobody waits
+    void (*done)(struct request *request, struct reader *body); // the call succeeded
+    void (*failed)(struct request *request, int error);         // NULL: the caller gets the error
+    void (*gone)(struct request *request);                      // NULL: nothing to do when it is freed undone
+    struct writer body;                                         // while it is made
+    struct list node, killable;
+    uint64_t since_ns;
+    bool answered_when_down; // with success: nothing that the caller can know depends on it
+    bool interruptible;      // by any signal, while the server is away
+    pid_t pid;
+
+    // What `done` needs to know.
+    uint64_t open_id, offset, ticket;
+    uint32_t flags;
+    size_t size;
+    bool plus;
+    struct fs_lock lock;
+};
+
+// A request about `fuse` (or on the client's own account: NULL) with room for a body of `room` bytes beside
+// credentials. NULL: no memory, and the caller has been told.
+struct request *request_new(struct mount *mount, fuse_req_t fuse, uint16_t op, size_t room,
+                            void (*done)(struct request *request, struct reader *body));
+// The same on the client's own account, as who opened the file.
+struct request *request_new_for(struct mount *mount, const struct file *file, uint16_t op, size_t room,
+                                void (*done)(struct request *request, struct reader *body));
+// The request may be gone afterwards.
+void request_send(struct request *request);
+
+// Success without anything to tell.
+void request_done_ok(struct request *request, struct reader *body);
+void request_fail(struct request *request, int error); // tells the caller
+void request_reply_attr(struct request *request, const struct fs_attr *attr);
+void request_reply_entry(struct request *request, const wire_entry *entry);
+
+// --- callers that do not wait any more ---
+
+// Gives up requests whose callers are being killed, and of a soft mount those that waited too long; returns
+// when to call again.
+uint64_t requests_tick(struct mount *mount);
+void requests_down(struct mount *mount);    // the connection is lost
+void requests_abandon(struct mount *mount); // the mount is ending: whoever waits is told
+
+// --- helpers of the operations ---
+
+static inline struct mount *mount_of(fuse_req_t fuse)
+{
+    return fuse_req_userdata(fuse);
+}
+
+// The handle of a node id; false, and the caller has been told, when there is none.
+bool request_handle(fuse_req_t fuse, fuse_ino_t id, wire_handle *ret_handle);
+bool request_name_ok(fuse_req_t fuse, const char *name);
+struct file *request_file(fuse_req_t fuse, const struct fuse_file_info *fi); // NULL: likewise
+void stat_of(const struct mount *mount, const struct fs_attr *attr, struct stat *ret_stat);
+
+#endif
