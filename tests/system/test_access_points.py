@@ -29,12 +29,13 @@ class AccessPoints(unittest.TestCase):
     def ap(self, *args):
         return self.server.ap_create(self.fs, *args)
 
-    def as_user(self, uid, gid, function):
-        """Runs function in a child with that identity; returns its exit status (an errno, 0 for success)."""
+    def as_user(self, uid, gid, directory, function):
+        """Runs function in `directory`, in a child with that identity; returns its errno, 0 for success."""
         pid = os.fork()
         if pid == 0:
             status = 125
             try:
+                os.chdir(directory)  # as root: the way there need not be open to everybody
                 os.setgroups([])
                 os.setresgid(gid, gid, gid)
                 os.setresuid(uid, uid, uid)
@@ -89,11 +90,11 @@ class AccessPoints(unittest.TestCase):
         ap = self.ap("--path", "/app", "--uid", "1000", "--gid", "1001", "--owner", "1000:1001", "--perm", "0700")
         path = self.mount(ap).path
         for uid, gid in [(0, 0), (1000, 1001), (4321, 4321)]:
-            name = "%s/by%d" % (path, uid)
-            self.assertEqual(self.as_user(uid, gid, lambda: write_file(name, b"x")), 0)
-            self.assertEqual(self.as_user(uid, gid, lambda: os.mkdir(name + ".d")), 0)
+            name = "by%d" % uid
+            self.assertEqual(self.as_user(uid, gid, path, lambda: write_file(name, b"x")), 0)
+            self.assertEqual(self.as_user(uid, gid, path, lambda: os.mkdir(name + ".d")), 0)
             for made in (name, name + ".d"):
-                seen = os.stat(made)
+                seen = os.stat(os.path.join(path, made))
                 self.assertEqual((seen.st_uid, seen.st_gid), (1000, 1001))
 
     def test_root_caller_is_not_root_through_an_enforced_identity(self):
@@ -190,7 +191,7 @@ class AccessPoints(unittest.TestCase):
     def test_tcp_client_with_the_root_key_is_believed(self):
         path = self.mount(self.ap(), over="tcp", credentials=True).path
         os.chmod(path, 0o777)
-        self.assertEqual(self.as_user(4321, 4322, lambda: write_file(path + "/f", b"x")), 0)
+        self.assertEqual(self.as_user(4321, 4322, path, lambda: write_file("f", b"x")), 0)
         self.assertEqual((os.stat(path + "/f").st_uid, os.stat(path + "/f").st_gid), (4321, 4322))
 
     def test_busy_root_cannot_be_removed(self):

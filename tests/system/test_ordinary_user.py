@@ -9,10 +9,12 @@ import harness
 SCRIPT = r"""
 set -eu
 mount --make-rprivate /
-mount -t tmpfs -o mode=0755,dev tmpfs "$DEVICES"
-mknod -m 0666 "$DEVICES/fuse" c 10 229
-mount --bind "$DEVICES/fuse" /dev/fuse
-exec setpriv --reuid 4321 --regid 4321 --clear-groups sh -eu -c '
+mount -t tmpfs -o mode=0755,dev tmpfs /mnt
+mknod -m 0666 /mnt/fuse c 10 229
+mount --bind /mnt/fuse /dev/fuse
+mkdir -p "$MOUNTS/m"
+chown -R 65534:65534 "$MOUNTS"
+exec setpriv --reuid 65534 --regid 65534 --clear-groups sh -eu -c '
     export HOME="$MOUNTS"
     "$BERTH" mount "$AP@$ADDRESS" "$MOUNTS/m"
     trap "\"$BERTH\" umount \"$MOUNTS/m\"" EXIT
@@ -33,13 +35,7 @@ class OrdinaryUser(unittest.TestCase):
         self.addCleanup(server.stop)
         ap = server.ap_create(server.fs_create(), "--path", "/u", "--uid", "1000", "--gid", "1000", "--owner", "1000:1000",
                               "--perm", "0755")
-        mounts = os.path.join(harness.scratch(), "mounts")
-        devices = os.path.join(harness.scratch(), "devices")
-        os.makedirs(mounts + "/m")
-        os.makedirs(devices)
-        for path in (mounts, mounts + "/m"):
-            os.chown(path, 4321, 4321)
-        environment = dict(os.environ, AP=ap, ADDRESS=server.data_address, MOUNTS=mounts, DEVICES=devices,
+        environment = dict(os.environ, AP=ap, ADDRESS=server.data_address, MOUNTS="/mnt/user",
                            BERTH=harness.program("berth"))
         result = subprocess.run(["unshare", "--mount", "sh", "-c", SCRIPT], env=environment, timeout=30,
                                 capture_output=True, text=True)

@@ -56,7 +56,7 @@ class Programs(TwoMounts):
     def test_tar_and_diff(self):
         host = self.host_directory()
         self.make_tree(host + "/tree")
-        run("tar", "-C", host, "-cf", host + "/tree.tar", "tree")
+        run("tar", "-C", host, "--format=posix", "-cf", host + "/tree.tar", "tree")
         run("tar", "-C", self.a, "-xpf", host + "/tree.tar")
         run("diff", "-r", "--no-dereference", "--exclude=fifo", host + "/tree", self.b + "/tree")
         listing = ["find", ".", "-printf", "%P %y %m %U:%G %n %T@ %l\n"]
