@@ -55,7 +55,7 @@ ready_line() { # LOG PID
             cat "$1"
             return
         fi
-        kill -0 "$2" 2>/dev/null || break
+        case $(cut -d' ' -f3 "/proc/$2/stat" 2>/dev/null) in '' | Z) break ;; esac
         sleep 0.05
     done
     fail "$1: no ready line"
@@ -86,7 +86,7 @@ cp -r docker/messagewall "$dir/messagewall"
 sed "s/fsap-[0-9a-f]*/$ap/" docker/messagewall/functions.json >"$dir/messagewall/functions.json"
 
 start_functions() { # OPTION...
-    show "berth-fn serve --config functions.json --server $data $* &"
+    show "berth-fn serve --config functions.json --server $data${*:+ }$* &"
     : >"$dir/berth-fn.out"
     "$bin/berth-fn" serve --config "$dir/messagewall/functions.json" --server "$data" --listen 127.0.0.1:0 "$@" \
         >"$dir/berth-fn.out" 2>"$dir/berth-fn.log" &
@@ -116,6 +116,6 @@ functions=''
 echo
 echo "== Eight instances over two mounts post 1,000 messages at once =="
 start_functions --mounts 2 --max-instances 8
-show "tests/demo/post_at_once.py $url"
-tests/demo/post_at_once.py "$url"
+show "tests/demo/post_at_once.py $url $functions"
+tests/demo/post_at_once.py "$url" "$functions"
 run_curl "curl -X DELETE $url"
