@@ -4,9 +4,11 @@
 Everything a test starts lives below scratch(), ends when the test ends, and is only ever ended by its own pid. A dead mount
 is never looked at with stat: /proc/self/mountinfo tells what is mounted.
 """
+import atexit
 import os
 import re
 import select
+import shutil
 import subprocess
 import tempfile
 import time
@@ -27,17 +29,26 @@ def program(name):
 
 
 def scratch():
-    """This process's own directory; the runner's (BERTH_SCRATCH) or a new one, removed at exit when empty of mounts."""
+    """This process's own directory, below TMPDIR; removed at exit, unless something is still mounted below it."""
     global _scratch
     if _scratch is None:
-        holder = tempfile.TemporaryDirectory(prefix="berth-test-", dir=os.environ.get("BERTH_SCRATCH"))
-        scratch.holder = holder
-        _scratch = holder.name
+        _scratch = os.path.realpath(tempfile.mkdtemp(prefix="berth-test-"))
+        os.chmod(_scratch, 0o711)  # some tests act as another user below it
+        atexit.register(_remove_scratch, os.getpid())
     return _scratch
 
 
+def _remove_scratch(owner):
+    with open("/proc/self/mountinfo") as f:
+        mounted = any(line.split()[4].startswith(_scratch + "/") for line in f)
+    if os.getpid() == owner and not mounted:
+        shutil.rmtree(_scratch, ignore_errors=True)
+
+
 def new_directory(prefix):
-    return tempfile.mkdtemp(prefix=prefix, dir=scratch())
+    path = tempfile.mkdtemp(prefix=prefix, dir=scratch())
+    os.chmod(path, 0o711)
+    return path
 
 
 def require_root():
