@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <libgen.h>
 #include <limits.h>
-#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 static const struct {
@@ -29,26 +29,6 @@ static int usage(FILE *out, int code)
           "has --help.\n",
           out);
     return code;
-}
-
-int complain(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    fputs("berth: ", stderr);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    va_end(args);
-    return 1;
-}
-
-bool wants_help(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0)
-            return true;
-    }
-    return false;
 }
 
 // Beside this program, in ../libexec/berth, or wherever PATH says.
