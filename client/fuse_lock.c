@@ -297,6 +297,23 @@ void locks_down(struct mount *mount)
     }
 }
 
+uint64_t locks_tick(struct mount *mount)
+{
+    if (!mount->options.soft || mount->down_ns == 0 || mount->waits.count == 0)
+        return UINT64_MAX;
+    uint64_t due = mount->down_ns + mount->options.timeo_s * 1000000000ull;
+    if (env_monotonic_ns(&mount->env) < due)
+        return due;
+    for (struct table_node *node = table_first(&mount->waits); node; node = table_next(&mount->waits, node)) {
+        struct lock_wait *wait = CONTAINER_OF(node, struct lock_wait, id);
+        if (!wait->fuse)
+            continue;
+        wait_leave(wait, -ETIMEDOUT);
+        wait_cancel(wait);
+    }
+    return UINT64_MAX;
+}
+
 void locks_abandon(struct mount *mount)
 {
     for (struct table_node *node = table_first(&mount->waits); node; node = table_next(&mount->waits, node))

@@ -8,6 +8,8 @@
 void locks_granted(struct mount *mount, uint64_t ticket);
 // The connection is lost: who was interrupted while waiting need not wait for the server's verdict.
 void locks_down(struct mount *mount);
+// Of a soft mount: who waits since the server is away for too long waits no more; returns when to call again.
+uint64_t locks_tick(struct mount *mount);
 // On a new session: waits again for what was waited for.
 void locks_ask_again(struct mount *mount);
 void locks_abandon(struct mount *mount); // the mount is ending: whoever waits is told

@@ -168,7 +168,7 @@ static void on_check(uv_check_t *check)
     struct mount *mount = check->data;
     uint64_t due = requests_tick(mount), rpc_due = rpc_tick(mount->rpc);
     transport_flush(mount->transport);
-    due = MIN(due, rpc_due);
+    due = MIN(MIN(due, rpc_due), locks_tick(mount));
     if (due == UINT64_MAX) {
         uv_timer_stop(&mount->timer);
         return;
