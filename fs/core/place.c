@@ -77,51 +77,85 @@ int core_is_under(struct core *core, fs_ino ino, fs_ino root, bool *ret_under)
 
 // --- the root of an access point ---
 
-static int make_component(struct core *core, fs_ino parent, struct fs_name name,
-                          const struct core_root_spec *spec, bool last, struct fs_attr *ret_attr)
+// One step down; *ret_ino is the directory there.
+static int find_component(struct core *core, fs_ino parent, struct fs_name name, fs_ino *ret_ino)
 {
-    struct core_make make = {.mode = S_IFDIR | 0755};
-    int result = core_make(core, &root_cred, parent, name, &make, ret_attr);
-    if (result != 0 || !last)
-        return result;
-    struct fs_setattr set = {
-        .mask = FS_SET_MODE | FS_SET_UID | FS_SET_GID,
-        .mode = spec->mode,
-        .uid = spec->uid,
-        .gid = spec->gid,
-    };
-    return core_setattr(core, &root_cred, ret_attr->ino, NULL, &set, ret_attr);
-}
-
-static int step(struct core *core, fs_ino parent, struct fs_name name, const struct core_root_spec *spec,
-                bool last, fs_ino *ret_ino)
-{
-    struct fs_attr attr;
-    int result = core_lookup(core, &root_cred, parent, name, &attr);
-    if (result == -ENOENT && spec->make)
-        result = make_component(core, parent, name, spec, last, &attr);
+    struct store_dentry dentry;
+    struct inode *inode;
+    int result = entry_get(core, parent, name, &dentry, &inode);
     if (result != 0)
         return result;
-    if (!S_ISDIR(attr.mode))
+    if (!S_ISDIR(inode->stored.attr.mode))
         return -ENOTDIR;
-    *ret_ino = attr.ino;
+    *ret_ino = dentry.ino;
     return 0;
+}
+
+// Whatever the parent hands down, the owner and mode are those that were asked for.
+static int make_component(struct core *core, fs_ino parent, struct fs_name name,
+                          const struct core_root_spec *spec, bool last, fs_ino *ret_ino)
+{
+    struct core_make make = {.mode = S_IFDIR | 0755};
+    struct inode *directory, *inode;
+    int result = inode_get_directory(core, parent, &directory);
+    if (result == 0)
+        result = make_entry(core, &root_cred, directory, name, &make, &inode);
+    if (result != 0)
+        return result;
+    struct store_inode stored = inode->stored;
+    stored.attr.uid = last ? spec->uid : 0;
+    stored.attr.gid = last ? spec->gid : 0;
+    stored.attr.mode = S_IFDIR | (last ? spec->mode & 07777 : 0755);
+    *ret_ino = stored.attr.ino;
+    return inode_put(core, inode, &stored);
+}
+
+// The first component of `text`, which starts with none of its slashes; *ret_next is where the next starts.
+static struct fs_name split(const char *text, const char **ret_next)
+{
+    struct fs_name name = {.bytes = text, .length = strcspn(text, "/")};
+    *ret_next = text + name.length + strspn(text + name.length, "/");
+    return name;
+}
+
+static int check_path(const char *text)
+{
+    int result = 0;
+    unsigned depth = 0;
+    for (const char *next; *text && result == 0; text = next)
+        result = depth++ < ROOT_DEPTH_MAX ? fs_name_check(split(text, &next)) : -EINVAL;
+    return result;
+}
+
+// All that is missing, in one operation: a root is never left half made.
+static int make_path(struct core *core, fs_ino parent, const char *text, const struct core_root_spec *spec,
+                     fs_ino *ret_ino)
+{
+    fs_ino at = parent;
+    int result = write_begin(core);
+    if (result != 0)
+        return result;
+    for (const char *next; *text && result == 0; text = next) {
+        struct fs_name name = split(text, &next);
+        result = make_component(core, at, name, spec, *next == 0, &at);
+    }
+    result = write_end(core, result);
+    if (result == 0)
+        *ret_ino = at;
+    return result;
 }
 
 int core_resolve_root(struct core *core, const struct core_root_spec *spec, fs_ino *ret_ino)
 {
     fs_ino at = FS_ROOT_INO;
-    unsigned depth = 0;
-    for (const char *text = spec->path + strspn(spec->path, "/"); *text; depth++) {
-        struct fs_name name = {.bytes = text, .length = strcspn(text, "/")};
-        const char *next = text + name.length + strspn(text + name.length, "/");
-        int result = depth < ROOT_DEPTH_MAX ? fs_name_check(name) : -EINVAL;
-        if (result == 0)
-            result = step(core, at, name, spec, *next == 0, &at);
-        if (result != 0)
-            return result;
-        text = next;
+    const char *text = spec->path + strspn(spec->path, "/");
+    int result = check_path(text);
+    for (const char *next; *text && result == 0; text = next) {
+        result = find_component(core, at, split(text, &next), &at);
+        if (result == -ENOENT && spec->make)
+            return make_path(core, at, text, spec, ret_ino);
     }
-    *ret_ino = at;
-    return 0;
+    if (result == 0)
+        *ret_ino = at;
+    return result;
 }
