@@ -103,8 +103,7 @@ int core_setattr(struct core *core, const struct fs_cred *cred, fs_ino ino, cons
         result = write_begin(core);
     if (result != 0)
         return result;
-    result = write_end(core, set_all(core, cred, inode, set));
-    return result != 0 ? result : inode_attr(core, inode, ret_attr);
+    return write_end_attr(core, set_all(core, cred, inode, set), inode, ret_attr);
 }
 
 int core_readlink(struct core *core, fs_ino ino, char *target, size_t *ret_length)

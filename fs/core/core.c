@@ -121,6 +121,17 @@ int write_end(struct core *core, int result)
     return result;
 }
 
+int write_end_attr(struct core *core, int result, struct inode *inode, struct fs_attr *ret_attr)
+{
+    struct fs_attr attr;
+    if (result == 0)
+        result = inode_attr(core, inode, &attr);
+    result = write_end(core, result);
+    if (result == 0)
+        *ret_attr = attr;
+    return result;
+}
+
 // --- orphans ---
 
 void reap_add(struct core *core, fs_ino ino)
@@ -133,29 +144,45 @@ void reap_add(struct core *core, fs_ino ino)
         free(orphan);
 }
 
-// Gone, opened again, or removed now: true. It stays on the list when the store refuses.
-static bool reap_one(struct core *core, fs_ino ino)
+static void orphan_free(struct core *core, struct orphan *orphan)
+{
+    table_remove(&core->reap, &orphan->node);
+    free(orphan);
+}
+
+// Gone or opened again: off the list. Removed now: it goes off the list when the turn has committed. It stays
+// when the store refuses.
+static void reap_one(struct core *core, struct orphan *orphan)
 {
     struct inode *inode;
-    int result = inode_get(core, ino, &inode);
-    if (result == -ENOENT)
-        return true;
-    if (result != 0)
-        return false;
-    if (inode->n_opens > 0 || inode->stored.attr.nlink > 0)
-        return true;
-    result = write_begin(core);
-    return result == 0 && write_end(core, inode_remove(core, inode)) == 0;
+    int result = inode_get(core, orphan->node.key, &inode);
+    if (result == -ENOENT || (result == 0 && (inode->n_opens > 0 || inode->stored.attr.nlink > 0))) {
+        orphan_free(core, orphan);
+        return;
+    }
+    if (result == 0)
+        result = write_begin(core);
+    if (result == 0)
+        orphan->removed = write_end(core, inode_remove(core, inode)) == 0;
 }
 
 static void reap(struct core *core)
 {
     for (struct table_node *node = table_first(&core->reap), *after; node; node = after) {
         after = table_next(&core->reap, node);
-        if (!reap_one(core, node->key))
-            continue;
-        table_remove(&core->reap, node);
-        free(CONTAINER_OF(node, struct orphan, node));
+        reap_one(core, CONTAINER_OF(node, struct orphan, node));
+    }
+}
+
+static void reap_end(struct core *core, bool committed)
+{
+    for (struct table_node *node = table_first(&core->reap), *after; node; node = after) {
+        after = table_next(&core->reap, node);
+        struct orphan *orphan = CONTAINER_OF(node, struct orphan, node);
+        if (orphan->removed && committed)
+            orphan_free(core, orphan);
+        else
+            orphan->removed = false;
     }
 }
 
@@ -190,11 +217,9 @@ static void keep_opens(struct core *core)
 
 static void close_opens(struct core *core)
 {
-    for (struct list *it; (it = list_pop(&core->opened));) {
-        struct core_file *file = LIST_ENTRY(it, struct core_file, turn);
-        inode_unpin(core, file->inode);
-        free(file);
-    }
+    // What they leave may be an orphan again: core_release() lists it.
+    for (struct list *it; (it = list_pop(&core->opened));)
+        core_release(core, LIST_ENTRY(it, struct core_file, turn));
 }
 
 int core_turn_commit(struct core *core)
@@ -208,8 +233,10 @@ int core_turn_commit(struct core *core)
     if (result != 0) {
         store_rollback(core->store);
         core->rename_epoch++;
-        close_opens(core);
     }
+    reap_end(core, result == 0);
+    if (result != 0)
+        close_opens(core);
     keep_opens(core);
     inode_forget_changes(core, result != 0);
     inode_trim(core);

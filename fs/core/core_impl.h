@@ -60,6 +60,7 @@ struct core {
 
 struct orphan {
     struct table_node node; // key: inode number
+    bool removed;           // by this turn, which has not committed
 };
 
 // --- inodes ---
@@ -84,6 +85,9 @@ int inode_attr(struct core *core, struct inode *inode, struct fs_attr *ret_attr)
 int write_begin(struct core *core);
 // Keeps what was done for result 0, else undoes it; returns the operation's result.
 int write_end(struct core *core, int result);
+// The same, and gives the inode's attributes. They are read before the end: an operation that cannot tell
+// them is undone.
+int write_end_attr(struct core *core, int result, struct inode *inode, struct fs_attr *ret_attr);
 
 int numbers_ino(struct core *core, fs_ino *ret_ino);
 int numbers_cookie(struct core *core, uint64_t *ret_cookie);

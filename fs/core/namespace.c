@@ -157,7 +157,7 @@ static int check_spec(const struct fs_cred *cred, const struct core_make *make)
 int core_make(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name,
               const struct core_make *make, struct fs_attr *ret_attr)
 {
-    struct inode *directory, *inode;
+    struct inode *directory, *inode = NULL;
     int result = check_make(core, cred, parent, name, &directory);
     if (result == 0)
         result = check_spec(cred, make);
@@ -165,8 +165,8 @@ int core_make(struct core *core, const struct fs_cred *cred, fs_ino parent, stru
         result = write_begin(core);
     if (result != 0)
         return result;
-    result = write_end(core, make_entry(core, cred, directory, name, make, &inode));
-    return result != 0 ? result : inode_attr(core, inode, ret_attr);
+    result = make_entry(core, cred, directory, name, make, &inode);
+    return write_end_attr(core, result, inode, ret_attr);
 }
 
 // --- links ---
@@ -199,9 +199,9 @@ int core_link(struct core *core, const struct fs_cred *cred, fs_ino ino, fs_ino 
     if (inode->stored.attr.nlink >= FS_LINK_MAX)
         return -EMLINK;
     result = write_begin(core);
-    if (result == 0)
-        result = write_end(core, link_entry(core, inode, directory, name));
-    return result != 0 ? result : inode_attr(core, inode, ret_attr);
+    if (result != 0)
+        return result;
+    return write_end_attr(core, link_entry(core, inode, directory, name), inode, ret_attr);
 }
 
 // --- removing ---

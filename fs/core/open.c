@@ -43,7 +43,8 @@ static int check_type(const struct fs_attr *attr, uint32_t open_flags)
 }
 
 // open(O_TRUNC) marks the times even when the file was empty.
-static int truncate_open(struct core *core, const struct fs_cred *cred, struct inode *inode)
+static int truncate_open(struct core *core, const struct fs_cred *cred, struct inode *inode,
+                         struct fs_attr *ret_attr)
 {
     struct store_inode stored = inode->stored;
     int result = write_begin(core);
@@ -54,7 +55,9 @@ static int truncate_open(struct core *core, const struct fs_cred *cred, struct i
     stored_touch(&stored, core_now(core), true);
     stored.attr.mode = (stored.attr.mode & S_IFMT) | permission_mode_after_write(cred, &stored.attr);
     inode->blocks_stale = true;
-    return write_end(core, result != 0 ? result : inode_put(core, inode, &stored));
+    if (result == 0)
+        result = inode_put(core, inode, &stored);
+    return write_end_attr(core, result, inode, ret_attr);
 }
 
 static int open_inode(struct core *core, const struct fs_cred *cred, struct inode *inode, uint32_t open_flags,
@@ -69,8 +72,8 @@ static int open_inode(struct core *core, const struct fs_cred *cred, struct inod
     if (result != 0)
         return result;
     if (open_flags & FS_OPEN_TRUNC)
-        result = truncate_open(core, cred, inode);
-    if (result == 0)
+        result = truncate_open(core, cred, inode, ret_attr);
+    else
         result = inode_attr(core, inode, ret_attr);
     if (result != 0) {
         core_release(core, file);
@@ -92,7 +95,8 @@ static int create_and_open(struct core *core, const struct fs_cred *cred, fs_ino
                            uint32_t mode, uint32_t open_flags, struct core_file **ret_file,
                            struct fs_attr *ret_attr)
 {
-    struct inode *directory, *inode;
+    struct inode *directory, *inode = NULL;
+    struct core_file *file = NULL;
     struct core_make make = {.mode = S_IFREG | (mode & 07777)};
     int result = check_make(core, cred, parent, name, &directory);
     if (result == 0)
@@ -101,12 +105,13 @@ static int create_and_open(struct core *core, const struct fs_cred *cred, fs_ino
         return result;
     result = make_entry(core, cred, directory, name, &make, &inode);
     if (result == 0)
-        result = file_new(core, inode, open_flags, ret_file);
-    struct core_file *file = result == 0 ? *ret_file : NULL;
-    result = write_end(core, result);
-    if (result != 0 && file)
+        result = file_new(core, inode, open_flags, &file);
+    result = write_end_attr(core, result, inode, ret_attr);
+    if (result == 0)
+        *ret_file = file;
+    else if (file)
         core_release(core, file);
-    return result != 0 ? result : inode_attr(core, inode, ret_attr);
+    return result;
 }
 
 int core_create_open(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name,
