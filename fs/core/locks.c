@@ -310,11 +310,35 @@ static void wake(struct lock_table *table, struct lock_inode *inode)
 
 // --- setting ---
 
+// Does it cut one of its owner's ranges into two?
+static bool splits(const struct lock_inode *inode, lock_session session, const struct fs_lock *lock)
+{
+    list_for_each (it, &inode->held) {
+        const struct lock_node *held = LIST_ENTRY(it, struct lock_node, link);
+        if (same_owner(held, session, lock) && held->lock.type != lock->type &&
+            held->lock.start < lock->start && held->lock.end > lock->end)
+            return true;
+    }
+    return false;
+}
+
+// Unlocking counts too when it splits: else one owner could fill the memory by unlocking every second byte.
+static bool has_room(const struct lock_table *table, const struct lock_inode *inode, lock_session session,
+                     const struct fs_lock *lock)
+{
+    size_t more = lock->type == FS_LOCK_UNLOCK ? 0 : 1;
+    if (inode && splits(inode, session, lock))
+        more++;
+    return more == 0 || table->count + more <= table->max_count;
+}
+
 static int unlock(struct lock_table *table, fs_ino ino, lock_session session, const struct fs_lock *lock)
 {
     struct lock_inode *inode = inode_find(table, ino);
     if (!inode)
         return 0;
+    if (!has_room(table, inode, session, lock))
+        return -ENOLCK;
     struct lock_node *spare = node_new(table, inode, session, lock);
     if (!spare)
         return -ENOLCK;
@@ -381,7 +405,7 @@ int lock_set(struct lock_table *table, fs_ino ino, lock_session session, const s
         return unlock(table, ino, session, lock);
     if (lock->kind == FS_LOCK_FLOCK)
         drop_to_convert(table, ino, session, lock);
-    if (table->count >= table->max_count)
+    if (!has_room(table, inode_find(table, ino), session, lock))
         return -ENOLCK;
     struct lock_inode *inode = inode_find_or_add(table, ino);
     if (!inode)
