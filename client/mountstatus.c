@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define ANSWER_MAX_MS 1000
+#define END_MAX_MS    500
 #define VALUE_SIZE    2048
 
 // What goes through the pipe: the result, then the text.
@@ -44,6 +45,14 @@ static int receive(int fd, char *ret_text, size_t size)
     return have == (size_t)n ? 0 : -EIO;
 }
 
+// It holds the mount busy as long as it is there; whom the daemon keeps waiting even so is left behind.
+static void end_child(pid_t child)
+{
+    kill(child, SIGKILL);
+    for (int waited_ms = 0; waitpid(child, NULL, WNOHANG) == 0 && waited_ms < END_MAX_MS; waited_ms++)
+        usleep(1000);
+}
+
 int mountstatus_read(const char *path, char *ret_text, size_t size)
 {
     int fds[2];
@@ -55,10 +64,8 @@ int mountstatus_read(const char *path, char *ret_text, size_t size)
     close(fds[1]);
     int result = child > 0 ? receive(fds[0], ret_text, size) : -EAGAIN;
     close(fds[0]);
-    if (child > 0) {
-        kill(child, SIGKILL);
-        waitpid(child, NULL, result == -ETIMEDOUT ? WNOHANG : 0);
-    }
+    if (child > 0)
+        end_child(child);
     return result;
 }
 
