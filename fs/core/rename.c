@@ -111,6 +111,8 @@ static int check_rename(struct core *core, const struct fs_cred *cred, const str
         return -ENOENT;
     if ((flags & FS_RENAME_NOREPLACE) && to->inode)
         return -EEXIST;
+    if (from->inode == to->inode)
+        return 0; // nothing will be done, so nothing more is asked
     int result = check_cycles(core, from, to, exchange);
     if (result == 0)
         result = permission_remove(cred, &from->directory->stored.attr, &from->inode->stored.attr);
