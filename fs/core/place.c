@@ -2,10 +2,10 @@
 // Where an inode lies: below which root, and the root of an access point. Owner thread; inside a turn.
 #include "fs/core/core_impl.h"
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define PARENTS_MAX    64 // directories of one file that are looked at
-#define ROOT_DEPTH_MAX 4  // components of an access point's path, as EFS
+#define ROOT_DEPTH_MAX 4 // components of an access point's path, as EFS
 
 static const struct fs_cred root_cred = {0};
 
@@ -32,18 +32,31 @@ static int directory_under(struct core *core, fs_ino ino, fs_ino root, bool *ret
     return 0;
 }
 
-static int file_under(struct core *core, const struct inode *inode, fs_ino root, bool *ret_under)
+static int any_under(struct core *core, const fs_ino *parents, int n, fs_ino root, bool *ret_under)
 {
-    fs_ino parents[PARENTS_MAX];
-    if (inode->stored.attr.nlink <= 1)
-        return directory_under(core, inode->stored.parent, root, ret_under);
-    int n = store_dentry_parents(core->store, inode->node.key, parents, PARENTS_MAX);
     bool under = false;
-    int result = n < 0 ? n : 0;
+    int result = 0;
     for (int i = 0; i < n && result == 0 && !under; i++)
         result = directory_under(core, parents[i], root, &under);
     if (result == 0)
         *ret_under = under;
+    return result;
+}
+
+// A file with several names is under root when one of them is; it has at most FS_LINK_MAX.
+static int file_under(struct core *core, const struct inode *inode, fs_ino root, bool *ret_under)
+{
+    uint32_t n_links = inode->stored.attr.nlink;
+    if (n_links <= 1)
+        return directory_under(core, inode->stored.parent, root, ret_under);
+    if (n_links > FS_LINK_MAX)
+        return -EUCLEAN;
+    fs_ino *parents = calloc(n_links, sizeof *parents);
+    if (!parents)
+        return -ENOMEM;
+    int n = store_dentry_parents(core->store, inode->node.key, parents, n_links);
+    int result = n < 0 ? n : any_under(core, parents, n, root, ret_under);
+    free(parents);
     return result;
 }
 
