@@ -6,6 +6,7 @@
 #include "fs/base/check.h"
 #include "fs/base/log.h"
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,7 @@ struct rpc {
     bool had_session;
     uint64_t session_high, session_low;
     uint32_t lease_ms;
+    uint8_t identity;                // of the first session; who mounted has told the kernel
     char refusal[WIRE_TEXT_MAX + 1]; // "": not refused
 
     struct list queues[RPC_CLASSES];
@@ -339,25 +341,29 @@ static bool is_final(int error)
     return error == -ENOENT || error == -EACCES || error == -EPERM || error == -EPROTO || error == -ENOTDIR;
 }
 
+// A client that had a session is told for good: its calls fail, until a later attempt is welcome.
+static void turn_away(struct rpc *rpc, int error, const char *reason)
+{
+    if (rpc->had_session && is_final(error)) {
+        snprintf(rpc->refusal, sizeof(rpc->refusal), "%s", reason);
+        rpc->session_high = rpc->session_low = 0;
+        rpc->backoff_ms = RPC_BACKOFF_MAX_MS;
+        fail_all(rpc, -ESTALE);
+    }
+    give_up(rpc, error, reason);
+}
+
 static void on_refused(struct rpc *rpc, uint32_t status, struct reader *body)
 {
     int error = status < 4096 ? -(int)status : -EPROTO;
     size_t n = body->left >= 2 ? read_u16(body) : 0;
     const char *text = n > 0 && n <= WIRE_TEXT_MAX ? (const char *)read_bytes(body, n) : NULL;
     char reason[WIRE_TEXT_MAX + 1];
-    if (text) {
-        memcpy(reason, text, n);
-        reason[n] = '\0';
-    } else {
+    if (text)
+        snprintf(reason, sizeof(reason), "%.*s", (int)n, text);
+    else
         snprintf(reason, sizeof(reason), "the server refused the mount: %s", strerror(-error));
-    }
-    if (rpc->had_session && is_final(error)) {
-        memcpy(rpc->refusal, reason, sizeof(reason));
-        rpc->session_high = rpc->session_low = 0;
-        rpc->backoff_ms = RPC_BACKOFF_MAX_MS;
-        fail_all(rpc, -ESTALE);
-    }
-    give_up(rpc, error, reason);
+    turn_away(rpc, error, reason);
 }
 
 // --- sessions ---
@@ -459,6 +465,12 @@ static void on_welcome(struct rpc *rpc, struct reader *body)
         give_up(rpc, -EPROTO, "the server's answer to hello makes no sense");
         return;
     }
+    if (rpc->had_session && reply.identity != rpc->identity) {
+        turn_away(rpc, -EPERM,
+                  "the server judges this mount by another identity than before: mount it again");
+        return;
+    }
+    rpc->identity = reply.identity;
     rpc->session_high = reply.session_high;
     rpc->session_low = reply.session_low;
     rpc->lease_ms = reply.lease_ms;

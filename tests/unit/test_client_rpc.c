@@ -221,7 +221,7 @@ static void greet(struct fixture *f, uint32_t magic, uint16_t version)
     say(f, (struct wire_header){.op = WIRE_GREETING}, body, sizeof(body) - writer.left);
 }
 
-static void welcome(struct fixture *f, bool resumed, uint64_t session, uint16_t n_slots)
+static void welcome_as(struct fixture *f, uint8_t identity, bool resumed, uint64_t session, uint16_t n_slots)
 {
     uint8_t body[512];
     struct wire_hello_reply reply = {
@@ -231,11 +231,17 @@ static void welcome(struct fixture *f, bool resumed, uint64_t session, uint16_t 
         .resumed = resumed,
         .n_slots = n_slots,
         .lease_ms = LEASE_MS,
+        .identity = identity,
         .root = {.handle = {.ino = 1}, .attr = {.ino = 1, .mode = S_IFDIR | 0755}}};
     struct writer writer = writer_on(body, sizeof(body));
     wire_put_hello_reply(&writer, &reply);
     assert_false(writer.failed);
     say(f, (struct wire_header){.op = WIRE_HELLO}, body, sizeof(body) - writer.left);
+}
+
+static void welcome(struct fixture *f, bool resumed, uint64_t session, uint16_t n_slots)
+{
+    welcome_as(f, WIRE_IDENTITY_ENFORCED, resumed, session, n_slots);
 }
 
 static void refuse(struct fixture *f, int status, const char *reason)
@@ -676,6 +682,20 @@ static void test_refusal_fails_calls_until_it_is_taken_back(void **state)
     assert_int_equal(next(f).open_id, 3);
 }
 
+static void test_another_identity_is_a_refusal(void **state)
+{
+    struct fixture *f = *state;
+    static struct probe waiting;
+    attach(f, 4);
+    rpc_lost(f->rpc, -ECONNRESET, "reset");
+    submit(f, &waiting, WIRE_READ, 1);
+    come_back(f);
+    welcome_as(f, WIRE_IDENTITY_CALLER, false, 88, 4);
+    assert_int_equal(f->welcomes, 1);
+    assert_int_equal(waiting.result, -ESTALE);
+    assert_non_null(strstr(rpc_refusal(f->rpc), "identity"));
+}
+
 static void test_refused_for_now_waits(void **state)
 {
     struct fixture *f = *state;
@@ -823,6 +843,7 @@ int main(void)
         TEST(test_no_common_version),
         TEST(test_pings_keep_the_lease_and_notice_silence),
         TEST(test_refusal_fails_calls_until_it_is_taken_back),
+        TEST(test_another_identity_is_a_refusal),
         TEST(test_refused_for_now_waits),
         TEST(test_first_refusal_tells_the_servers_reason),
         TEST(test_answers_to_nothing_end_the_connection),
