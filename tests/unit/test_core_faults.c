@@ -264,8 +264,8 @@ static void assert_same_text(char *expected, char *got, const char *what, const 
         if (expected[same] == '\n')
             line = same + 1;
     if (expected[same] != got[same])
-        fail_msg("%s, %s fails at call %u\nexpected: %.200s\ngot:      %.200s", what, call, n, expected + line,
-                 got + line);
+        fail_msg("%s, %s fails at call %u\nexpected: %.200s\ngot:      %.200s", what, call, n,
+                 expected + line, got + line);
     free(got);
 }
 
