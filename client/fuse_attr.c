@@ -98,6 +98,9 @@ void op_setattr(fuse_req_t fuse, fuse_ino_t id, struct stat *attr, int to_set, s
         message.atime = time_of(attr->st_atim);
     if (message.mask & FS_SET_MTIME)
         message.mtime = time_of(attr->st_mtim);
+    // With a size, the mode only ever takes set-id bits; the server does so by itself, for whoever may write.
+    if (message.mask & FS_SET_SIZE)
+        message.mask &= ~FS_SET_MODE;
     if (!request_handle(fuse, id, &message.handle))
         return;
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_SETATTR, ATTR_ROOM, setattr_done);
