@@ -53,12 +53,14 @@ static void moved_directories(void **state)
     world_commit(&w);
     world_begin(&w);
     move(&w, a, b, "d", 0);
+    assert_under(&w, deep, b, true); // the last one asked for before
     assert_under(&w, deep, a, false);
     assert_under(&w, deep, b, true);
     assert_under(&w, f, b, true);
     store_fault_arm(w.store, "commit", 1, -EIO);
     assert_int_equal(core_turn_commit(w.core), -EIO);
     world_begin(&w); // undone: back below a
+    assert_under(&w, deep, b, false);
     assert_under(&w, deep, a, true);
     assert_under(&w, f, b, false);
     world_make(&w, b, "d", S_IFREG | 0644);
