@@ -67,10 +67,6 @@ static uint32_t set_mask(int to_set)
         if (to_set & bits[i].fuse)
             mask |= bits[i].wire;
     }
-    // No program sets size and mode in one: it is the kernel that clears set-id bits as it truncates, which
-    // any writer may.
-    if ((mask & FS_SET_SIZE) && (mask & FS_SET_MODE))
-        mask = (mask & ~FS_SET_MODE) | FS_SET_KILL_PRIV;
     // "now" is told beside the value that it stands for.
     if (mask & FS_SET_ATIME_NOW)
         mask &= ~FS_SET_ATIME;
