@@ -66,12 +66,14 @@ static int check_chown(const struct fs_cred *cred, const struct fs_attr *attr, c
     return 0;
 }
 
-static int check_times(const struct fs_cred *cred, const struct fs_attr *attr, const struct fs_setattr *set)
+// `by_write`: with a new size through an open for writing, "now" is what any write sets.
+static int check_times(const struct fs_cred *cred, const struct fs_attr *attr, const struct fs_setattr *set,
+                       bool by_write)
 {
     bool owner = is_root(cred) || cred->uid == attr->uid;
     if ((set->mask & (FS_SET_ATIME | FS_SET_MTIME)) && !owner)
         return -EPERM;
-    if ((set->mask & (FS_SET_ATIME_NOW | FS_SET_MTIME_NOW)) && !owner)
+    if ((set->mask & (FS_SET_ATIME_NOW | FS_SET_MTIME_NOW)) && !owner && !by_write)
         return permission_check(cred, attr, FS_MAY_WRITE);
     return 0;
 }
@@ -82,9 +84,8 @@ int permission_setattr(const struct fs_cred *cred, const struct fs_attr *attr, c
     int result = check_chown(cred, attr, set);
     if (result == 0 && (set->mask & FS_SET_MODE) && !is_root(cred) && cred->uid != attr->uid)
         result = -EPERM;
-    bool by_write = writable_open && (set->mask & FS_SET_SIZE);
-    if (result == 0 && !by_write)
-        result = check_times(cred, attr, set);
+    if (result == 0)
+        result = check_times(cred, attr, set, writable_open && (set->mask & FS_SET_SIZE));
     if (result == 0 && (set->mask & FS_SET_SIZE) && !writable_open)
         result = permission_check(cred, attr, FS_MAY_WRITE);
     return result;
