@@ -171,11 +171,11 @@ lint: deps-lint
 	printf '%s\n' $(C_SOURCES) | xargs -P "$$(nproc)" -I FILE clang-tidy --quiet FILE -- -std=c11 -D_GNU_SOURCE \
 	    -D_FILE_OFFSET_BITS=64 -I. $(PKG_CFLAGS)
 
-# --- install: packages that keep mount helpers in /sbin use PREFIX=/usr ---
+# --- install: mount(8) looks for helpers in /sbin alone, whatever the prefix ---
 
 BINDIR     = $(DESTDIR)$(PREFIX)/bin
 LIBEXECDIR = $(DESTDIR)$(PREFIX)/libexec/berth
-SBINDIR    = $(DESTDIR)$(if $(filter /usr,$(PREFIX)),/sbin,$(PREFIX)/sbin)
+SBINDIR    = $(DESTDIR)/sbin
 MANDIR     = $(DESTDIR)$(PREFIX)/share/man
 UNITDIR    = $(DESTDIR)$(PREFIX)/lib/systemd/system
 

@@ -26,6 +26,7 @@ void op_read(fuse_req_t fuse, fuse_ino_t id, size_t size, off_t offset, struct f
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_READ, DATA_ROOM, read_done);
     if (!request)
         return;
+    request->open_id = fi->fh;
     request->size = MIN(size, FS_IO_MAX);
     struct wire_read_request message = {
         .open_id = fi->fh, .offset = (uint64_t)offset, .n = (uint32_t)request->size};
@@ -75,6 +76,7 @@ void op_write(fuse_req_t fuse, fuse_ino_t id, const char *bytes, size_t size, of
                                           DATA_ROOM + size, append ? append_done : write_done);
     if (!request)
         return;
+    request->open_id = fi->fh;
     request->size = size;
     wire_bytes data = {.bytes = bytes, .length = (uint32_t)size};
     if (append)

@@ -27,6 +27,7 @@ struct file {
     struct node *node;
     uint32_t flags;    // FS_OPEN_*, without those that act once
     uint32_t uid, gid; // of who opened it
+    bool lost_lock;    // another took a lock that was held through it: EIO from then on
 };
 
 // A range that one owner holds, for claiming it again when the server forgot it.

@@ -38,18 +38,37 @@ static void claim_open(struct mount *mount, const struct file *file)
     request_send(request);
 }
 
+// Before any other call is sent, so that the server refuses those that were on their way.
+static void give_up_open(struct mount *mount, const struct file *file)
+{
+    struct request *request = request_new_for(mount, file, WIRE_RELEASE, CLAIM_ROOM, claimed);
+    if (!request)
+        return;
+    request->failed = open_lost;
+    request->open_id = file->id.key;
+    request->call.class = RPC_RECLAIM;
+    wire_put_release_request(&request->body, &(struct wire_release_request){.open_id = file->id.key});
+    request_send(request);
+}
+
 static void lock_lost(struct request *request, int error)
 {
     struct mount *mount = request->mount;
-    const struct file *file = nodes_file(&mount->nodes, request->open_id);
+    struct file *file = nodes_file(&mount->nodes, request->open_id);
     struct fs_lock lock = request->lock;
     if (error == -ECANCELED)
         return;
     lock.type = FS_LOCK_UNLOCK;
     mount->n_lost_locks++;
     log_warn("lock-lost", "open=%llu error=%s", (unsigned long long)request->open_id, strerror(-error));
-    if (file)
-        (void)nodes_hold(&mount->nodes, file->node, request->open_id, &lock);
+    if (!file)
+        return;
+    // What the lock protected may be another's by now: nothing more is read or written through this open, nor
+    // by the calls that already wait to be sent.
+    if (!file->lost_lock)
+        give_up_open(mount, file);
+    file->lost_lock = true;
+    (void)nodes_hold(&mount->nodes, file->node, request->open_id, &lock);
 }
 
 static void claim_lock(struct mount *mount, const struct file *file, const struct hold *hold)

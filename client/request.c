@@ -226,6 +226,10 @@ void request_done_ok(struct request *request, struct reader *body)
 
 void request_fail(struct request *request, int error)
 {
+    const struct file *file =
+        error == -ESTALE && request->open_id ? nodes_file(&request->mount->nodes, request->open_id) : NULL;
+    if (file && file->lost_lock)
+        error = -EIO; // it was on its way when the lock was lost
     if (request->fuse)
         fuse_reply_err(request->fuse, -error);
     request->fuse = NULL;
@@ -302,7 +306,8 @@ bool request_name_ok(fuse_req_t fuse, const char *name)
 struct file *request_file(fuse_req_t fuse, const struct fuse_file_info *fi)
 {
     struct file *file = nodes_file(&mount_of(fuse)->nodes, fi->fh);
-    if (!file)
-        fuse_reply_err(fuse, EBADF);
-    return file;
+    if (file && !file->lost_lock)
+        return file;
+    fuse_reply_err(fuse, file ? EIO : EBADF);
+    return NULL;
 }

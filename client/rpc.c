@@ -565,6 +565,15 @@ static void keep_alive(struct rpc *rpc)
     }
 }
 
+static const char *silence(enum rpc_state state)
+{
+    if (state == RPC_CONNECTING)
+        return "no answer";
+    if (state == RPC_GREETING)
+        return "it takes connections and says nothing; is it a berthd, and is that stopped or overloaded?";
+    return "the server does not answer hello";
+}
+
 uint64_t rpc_tick(struct rpc *rpc)
 {
     if (now_ns(rpc) >= rpc->deadline_ns) {
@@ -573,9 +582,7 @@ uint64_t rpc_tick(struct rpc *rpc)
         else if (rpc->state == RPC_ENDING)
             end_now(rpc);
         else
-            give_up(rpc, -ETIMEDOUT,
-                    rpc->state == RPC_CONNECTING ? "no answer"
-                                                 : "what answers there does not speak Berth's protocol");
+            give_up(rpc, -ETIMEDOUT, silence(rpc->state));
     }
     if (is_up(rpc))
         keep_alive(rpc);

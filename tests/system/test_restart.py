@@ -2,6 +2,7 @@
 """P8, mounts outlive servers: calls wait while the server is away and then complete; waiting calls can be killed, and
 unmounting always works."""
 import contextlib
+import errno
 import fcntl
 import multiprocessing
 import os
@@ -26,6 +27,18 @@ def in_child(function, *arguments):
     child = multiprocessing.Process(target=function, args=arguments, daemon=True)
     child.start()
     return child
+
+
+def hold_then_write(path, orders):
+    fd = os.open(path, os.O_RDWR)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    orders.send(0)
+    orders.recv()
+    try:
+        os.write(fd, b"late")
+        orders.send(0)
+    except OSError as error:
+        orders.send(error.errno)
 
 
 class Restart(TwoMounts):
@@ -87,6 +100,24 @@ class Restart(TwoMounts):
                 fcntl.lockf(other, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, 9)
             fcntl.flock(held, fcntl.LOCK_UN)
             fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def test_lock_taken_by_another_meanwhile_is_eio(self):
+        write_file(self.a + "/f", b"")
+        ours, theirs = multiprocessing.Pipe()
+        # In a process of its own: starting a server closes what it inherits, and a stopped daemon answers no close.
+        holder = in_child(hold_then_write, self.a + "/f", theirs)
+        self.addCleanup(holder.kill)
+        self.assertEqual(ours.recv(), 0)
+        with stopped(self.mount_a.pid):
+            self.server.kill9()
+            self.server.restart()
+            with open(self.b + "/f", "r+b", buffering=0) as other:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                other.write(b"other")
+                os.kill(self.mount_a.pid, signal.SIGCONT)
+                ours.send("write")
+                self.assertEqual(ours.recv(), errno.EIO)
+        self.assertEqual(read_file(self.a + "/f"), b"other")
 
     def test_waiting_lock_is_granted_after_restart(self):
         write_file(self.a + "/f", b"")
