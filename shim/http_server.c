@@ -222,6 +222,11 @@ void http_peer(const struct http_request *request, char *out, size_t out_size)
         snprintf(out, out_size, "127.0.0.1");
 }
 
+int http_connection_fd(const struct http_request *request)
+{
+    return MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+}
+
 // --- answers ---
 
 static void on_timer(uv_timer_t *timer);

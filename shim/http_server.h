@@ -62,6 +62,7 @@ void http_each_header(const struct http_request *request,
 const void *http_body(const struct http_request *request, size_t *ret_size);
 bool http_body_too_large(const struct http_request *request);
 void http_peer(const struct http_request *request, char *out, size_t out_size);
+int http_connection_fd(const struct http_request *request); // to look at, not to use
 
 void http_reply(struct http_request *request, const struct http_reply *reply);
 void http_reply_json(struct http_request *request, unsigned status, const char *json);

@@ -5,6 +5,7 @@
 #include "fs/base/check.h"
 #include "fs/base/log.h"
 #include "shim/logs.h"
+#include "shim/peer.h"
 #include "shim/runtime_api.h"
 #include <ctype.h>
 #include <errno.h>
@@ -517,6 +518,14 @@ void instance_dispatch(struct instance *instance, struct invocation *invocation)
     logs_platform(&instance->logs, "START RequestId: %s Version: %s", invocation->id, FUNCTION_VERSION);
     arm(instance, 1000u * instance->function->timeout_seconds);
     deliver(instance);
+}
+
+bool instance_is_peer(const struct instance *instance, int connection_fd)
+{
+    if (!instance->host->sandbox->bubblewrap)
+        return true;
+    pid_t inside = instance->process_alive ? first_child(instance->process.pid) : 0;
+    return inside > 0 && peer_in_sandbox(connection_fd, inside);
 }
 
 static void refuse_state(struct http_request *request)

@@ -38,6 +38,9 @@ struct instance *instance_of_link(struct list *link);
 void instance_dispatch(struct instance *instance, struct invocation *invocation); // only when idle
 void instance_stop(struct instance *instance); // an invocation under way fails
 
+// Is this connection the instance's own? Always, without sandboxes.
+bool instance_is_peer(const struct instance *instance, int connection_fd);
+
 // What the Runtime API brings; each answers the request.
 void instance_on_next(struct instance *instance, struct http_request *request);
 void instance_on_result(struct instance *instance, struct http_request *request, const char *id,

@@ -59,6 +59,8 @@ void runtime_api_handle(void *context, struct http_request *request)
     const char *path = http_path(request);
     if (strcmp(path, "/ping") == 0)
         http_reply(request, &(struct http_reply){.status = 200, .body = "pong", .body_size = 4});
+    else if (!instance_is_peer(context, http_connection_fd(request)))
+        runtime_api_error(request, 403, "AccessDenied", "This Runtime API belongs to another sandbox");
     else if (strncmp(path, PREFIX, strlen(PREFIX)) == 0)
         route(context, request, path + strlen(PREFIX));
     else

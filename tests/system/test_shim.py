@@ -551,7 +551,17 @@ class Sandbox(WithShim):
                           environment["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]),
                          ("app.look", "/var/task", "/var/runtime", "Look", "$LATEST", "128"))
         self.assertRegex(environment["AWS_LAMBDA_RUNTIME_API"], r"^127\.0\.0\.1:\d+$")
+        self.assert_closed_to_others(environment["AWS_LAMBDA_RUNTIME_API"])
 
+    def assert_closed_to_others(self, runtime_api):
+        """Who is not in the sandbox gets no events of it, and its function goes on."""
+        connection = http.client.HTTPConnection(runtime_api, timeout=10)
+        self.addCleanup(connection.close)
+        for method, path in (("GET", "next"), ("POST", "some-id/response")):
+            connection.request(method, "/2018-06-01/runtime/invocation/" + path)
+            answer = connection.getresponse()
+            self.assertEqual((answer.status, json.loads(answer.read())["errorType"]), (403, "AccessDenied"))
+        self.assertEqual(self.shim.result("Look", {"secret": "/nowhere"})["secret"], "FileNotFoundError")
 
     def test_an_ordinary_user_has_sandboxes_too(self):
         harness.require_root()
