@@ -197,7 +197,8 @@ static void who_may_truncate(void **state)
     const struct fs_setattr with_time = {.mask = FS_SET_SIZE | FS_SET_MTIME_NOW, .size = 1};
     assert_int_equal(may_set(&other, 0, with_time, true), 0); // as the kernel sends ftruncate
     const struct fs_setattr with_old_time = {.mask = FS_SET_SIZE | FS_SET_MTIME, .size = 1};
-    assert_int_equal(may_set(&other, 0, with_old_time, true), -EPERM); // a time of one's choice is the owner's
+    assert_int_equal(may_set(&other, 0, with_old_time, true),
+                     -EPERM); // a time of one's choice is the owner's
 }
 
 // --- set-id bits ---
