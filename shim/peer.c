@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -35,6 +36,21 @@ static bool link_text(const char *path, char out[LINK_SIZE])
     return true;
 }
 
+// A line of /proc/net/tcp after its number: addresses and ports, state, queues, timers, owner, timeout,
+// inode.
+enum field { LOCAL, LOCAL_PORT, REMOTE, REMOTE_PORT, INODE = 12, FIELDS };
+
+static bool parse_line(const char *line, unsigned long fields[FIELDS])
+{
+    const char *at = strchr(line, ':');
+    for (int i = 0; at && i < FIELDS; i++) {
+        char *end;
+        fields[i] = strtoul(at + 1, &end, i < 10 ? 16 : 10); // owner, timeout and inode are decimal
+        at = end > at + 1 && *end ? end : NULL;
+    }
+    return at != NULL;
+}
+
 // The link that a descriptor of the peer's socket shows.
 static bool peer_socket(int connection_fd, char out[LINK_SIZE])
 {
@@ -45,18 +61,14 @@ static bool peer_socket(int connection_fd, char out[LINK_SIZE])
         return false;
     _cleanup_(fclosep) FILE *table = fopen("/proc/net/tcp", "re");
     char line[256];
-    while (table && fgets(line, sizeof(line), table)) {
-        unsigned local, local_port, remote, remote_port;
-        unsigned long inode;
-        if (sscanf(line, " %*u: %8X:%4X %8X:%4X %*X %*s %*s %*s %*u %*u %lu", &local, &local_port, &remote,
-                   &remote_port, &inode) != 5)
-            continue;
-        if (local == there.sin_addr.s_addr && local_port == ntohs(there.sin_port) &&
-            remote == here.sin_addr.s_addr && remote_port == ntohs(here.sin_port)) {
-            snprintf(out, LINK_SIZE, "socket:[%lu]", inode);
+    unsigned long fields[FIELDS];
+    while (table && fgets(line, sizeof(line), table))
+        if (parse_line(line, fields) && fields[LOCAL] == there.sin_addr.s_addr &&
+            fields[LOCAL_PORT] == ntohs(there.sin_port) && fields[REMOTE] == here.sin_addr.s_addr &&
+            fields[REMOTE_PORT] == ntohs(here.sin_port)) {
+            snprintf(out, LINK_SIZE, "socket:[%lu]", fields[INODE]);
             return true;
         }
-    }
     return false;
 }
 
