@@ -179,6 +179,24 @@ static int fault_data_resize(struct store *store, fs_ino ino, uint64_t from, uin
     return error ? error : store_data_resize(inner_of(store), ino, from, to);
 }
 
+static int fault_session_put(struct store *store, uint64_t id, uint32_t part, const void *bytes, size_t n)
+{
+    int error = due(store, "session_put", true);
+    return error ? error : store_session_put(inner_of(store), id, part, bytes, n);
+}
+
+static int fault_session_remove(struct store *store, uint64_t id)
+{
+    int error = due(store, "session_remove", true);
+    return error ? error : store_session_remove(inner_of(store), id);
+}
+
+static int fault_session_list(struct store *store, store_visit_session *visit, void *context)
+{
+    int error = due(store, "session_list", false);
+    return error ? error : store_session_list(inner_of(store), visit, context);
+}
+
 static int fault_sync_prepare(struct store *store, fs_ino ino, struct store_sync **ret_sync)
 {
     int error = due(store, "sync_prepare", false);
@@ -230,6 +248,9 @@ static const struct store_ops fault_ops = {
     .data_read = fault_data_read,
     .data_write = fault_data_write,
     .data_resize = fault_data_resize,
+    .session_put = fault_session_put,
+    .session_remove = fault_session_remove,
+    .session_list = fault_session_list,
     .sync_prepare = fault_sync_prepare,
     .sync_finish = fault_sync_finish,
     .usage = fault_usage,

@@ -38,7 +38,15 @@ struct model_node {
     size_t n_pages, pages_capacity;
 };
 
-enum undo_kind { UNDO_INODE, UNDO_ENTRY, UNDO_PAGE };
+// A part of a session.
+struct model_part {
+    uint64_t id;
+    uint32_t part;
+    uint8_t *bytes; // owned; NULL: not there
+    size_t n;
+};
+
+enum undo_kind { UNDO_INODE, UNDO_ENTRY, UNDO_PAGE, UNDO_PART };
 
 // What stood there before: `was_there` false says nothing did.
 struct undo {
@@ -48,12 +56,15 @@ struct undo {
     struct store_inode inode;
     struct model_entry entry; // the name is set, and owned, in either case
     struct model_page page;   // bytes are owned, NULL when nothing was there
+    struct model_part part;   // bytes are owned
 };
 
 struct model {
     struct store store; // first
     struct model_node **nodes;
     size_t n_nodes, nodes_capacity;
+    struct model_part *parts; // ascending by id, then part
+    size_t n_parts, parts_capacity;
     struct undo *undo;
     size_t n_undo, undo_capacity;
     size_t savepoint; // length of the undo log when it was set
@@ -200,12 +211,45 @@ static void page_delete(struct model_node *node, struct model_page *page)
     memmove(page, page + 1, (node->n_pages - at) * sizeof(*page));
 }
 
+// --- parts of sessions ---
+
+static size_t part_position(const struct model *model, uint64_t id, uint32_t part)
+{
+    size_t at = 0;
+    while (at < model->n_parts &&
+           (model->parts[at].id < id || (model->parts[at].id == id && model->parts[at].part < part)))
+        at++;
+    return at;
+}
+
+static bool part_is_at(const struct model *model, size_t at, uint64_t id, uint32_t part)
+{
+    return at < model->n_parts && model->parts[at].id == id && model->parts[at].part == part;
+}
+
+// Puts it where it belongs, or takes away what is there when it has no bytes; *ret_old is what was there.
+// Needs room in the array.
+static void part_swap(struct model *model, const struct model_part *fresh, struct model_part *ret_old)
+{
+    size_t at = part_position(model, fresh->id, fresh->part), after = model->n_parts - at;
+    bool there = part_is_at(model, at, fresh->id, fresh->part);
+    *ret_old = there ? model->parts[at] : (struct model_part){.id = fresh->id, .part = fresh->part};
+    if (there && !fresh->bytes)
+        memmove(model->parts + at, model->parts + at + 1, (after - 1) * sizeof(*fresh));
+    else if (!there && fresh->bytes)
+        memmove(model->parts + at + 1, model->parts + at, after * sizeof(*fresh));
+    model->n_parts += (size_t)(fresh->bytes != NULL) - (size_t)there;
+    if (fresh->bytes)
+        model->parts[at] = *fresh;
+}
+
 // --- undo log ---
 
 static void undo_free(struct undo *undo)
 {
     free(undo->entry.name);
     free(undo->page.bytes);
+    free(undo->part.bytes);
 }
 
 static struct undo *undo_push(struct model *model, enum undo_kind kind, struct model_node *node)
@@ -284,6 +328,13 @@ static void undo_page(struct undo *undo)
     }
 }
 
+static void undo_part(struct model *model, struct undo *undo)
+{
+    struct model_part undone;
+    part_swap(model, &undo->part, &undone);
+    undo->part = undone;
+}
+
 static void undo_down_to(struct model *model, size_t length)
 {
     while (model->n_undo > length) {
@@ -298,6 +349,9 @@ static void undo_down_to(struct model *model, size_t length)
             break;
         case UNDO_PAGE:
             undo_page(undo);
+            break;
+        case UNDO_PART:
+            undo_part(model, undo);
             break;
         }
         undo_free(undo);
@@ -321,6 +375,9 @@ static void model_close(struct store *store)
     for (size_t i = 0; i < model->n_nodes; i++)
         node_free(model->nodes[i]);
     free(model->nodes);
+    for (size_t i = 0; i < model->n_parts; i++)
+        free(model->parts[i].bytes);
+    free(model->parts);
     free(model);
 }
 
@@ -617,6 +674,54 @@ static int model_data_resize(struct store *store, fs_ino ino, uint64_t from, uin
     return 0;
 }
 
+// --- operations: sessions ---
+
+// Takes the bytes over.
+static int part_set(struct model *model, uint64_t id, uint32_t part, uint8_t *bytes, size_t n)
+{
+    bool room = array_room(&model->parts, &model->parts_capacity, model->n_parts, sizeof(*model->parts)) == 0;
+    struct undo *undo = room ? undo_push(model, UNDO_PART, NULL) : NULL;
+    if (!undo) {
+        free(bytes);
+        return -ENOMEM;
+    }
+    part_swap(model, &(struct model_part){.id = id, .part = part, .bytes = bytes, .n = n}, &undo->part);
+    return 0;
+}
+
+static int model_session_put(struct store *store, uint64_t id, uint32_t part, const void *bytes, size_t n)
+{
+    uint8_t *copy = malloc(n);
+    if (!copy)
+        return -ENOMEM;
+    memcpy(copy, bytes, n);
+    return part_set(model_of(store), id, part, copy, n);
+}
+
+static int model_session_remove(struct store *store, uint64_t id)
+{
+    struct model *model = model_of(store);
+    size_t at = part_position(model, id, 0);
+    int result = -ENOENT;
+    while (at < model->n_parts && model->parts[at].id == id) {
+        result = part_set(model, id, model->parts[at].part, NULL, 0);
+        if (result < 0)
+            break;
+    }
+    return result;
+}
+
+static int model_session_list(struct store *store, store_visit_session *visit, void *context)
+{
+    const struct model *model = model_of(store);
+    for (size_t i = 0; i < model->n_parts; i++) {
+        const struct model_part *part = &model->parts[i];
+        if (!visit(context, part->id, part->part, part->bytes, part->n))
+            break;
+    }
+    return 0;
+}
+
 // --- operations: durability, space, upkeep ---
 
 static void model_sync_run(struct store_sync *sync)
@@ -690,6 +795,9 @@ static const struct store_ops model_ops = {
     .data_read = model_data_read,
     .data_write = model_data_write,
     .data_resize = model_data_resize,
+    .session_put = model_session_put,
+    .session_remove = model_session_remove,
+    .session_list = model_session_list,
     .sync_prepare = model_sync_prepare,
     .sync_finish = model_sync_finish,
     .usage = model_usage,

@@ -38,6 +38,8 @@ static const char *const schema[] = {
     "CREATE UNIQUE INDEX data_file ON data (file) WHERE file IS NOT NULL",
     "CREATE TABLE intent (seq INTEGER PRIMARY KEY, file INTEGER NOT NULL UNIQUE, size INTEGER NOT NULL)",
     "CREATE TABLE usage (id INTEGER PRIMARY KEY, inodes INTEGER NOT NULL, bytes INTEGER NOT NULL)",
+    "CREATE TABLE session (id INTEGER NOT NULL, part INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (id, "
+    "part)) WITHOUT ROWID",
 };
 
 // --- errors ---

@@ -89,6 +89,10 @@ int numbers_take(struct numbers *numbers, enum number_kind kind, uint32_t n, uin
     X(INTENT_GET, "SELECT seq FROM intent WHERE file = ?1")                                                  \
     X(INTENT_DELETE, "DELETE FROM intent WHERE file = ?1")                                                   \
     X(INTENT_LIST, "SELECT file, size FROM intent WHERE seq <= ?1 ORDER BY seq LIMIT ?2")                    \
+    X(SESSION_PUT, "INSERT INTO session (id, part, bytes) VALUES (?1, ?2, ?3) ON CONFLICT (id, part) DO "     \
+                   "UPDATE SET bytes = ?3")                                                                  \
+    X(SESSION_DELETE, "DELETE FROM session WHERE id = ?1")                                                   \
+    X(SESSION_LIST, "SELECT id, part, bytes FROM session ORDER BY id, part")                                 \
     X(FREE_PAGES, "PRAGMA freelist_count")                                                                   \
     X(INTENT_LAST, "SELECT coalesce(max(seq), 0) FROM intent")                                               \
     X(NUMBERS_USED, "SELECT (SELECT coalesce(max(ino), 0) FROM inode), (SELECT coalesce(max(file), 0) FROM " \
@@ -223,6 +227,9 @@ int dentry_replace(struct store *store, fs_ino parent, struct fs_name name, fs_i
 int dentry_remove(struct store *store, fs_ino parent, struct fs_name name);
 int dentry_list(struct store *store, fs_ino parent, uint64_t after, bool inodes, store_visit_dentry *visit,
                 void *context);
+int session_put(struct store *store, uint64_t id, uint32_t part, const void *bytes, size_t n);
+int session_remove(struct store *store, uint64_t id);
+int session_list(struct store *store, store_visit_session *visit, void *context);
 int dentry_any(struct store *store, fs_ino parent, bool *ret_any);
 int dentry_parents(struct store *store, fs_ino ino, fs_ino *ret_parents, size_t max);
 

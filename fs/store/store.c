@@ -252,6 +252,27 @@ int store_data_resize(struct store *store, fs_ino ino, uint64_t from, uint64_t t
     return store->ops->data_resize(store, ino, from, to);
 }
 
+// --- sessions ---
+
+int store_session_put(struct store *store, uint64_t id, uint32_t part, const void *bytes, size_t n)
+{
+    assert_writable(store);
+    fs_assert(ino_possible(id) && part < STORE_SESSION_PARTS && n > 0 && n <= STORE_SESSION_PART_MAX);
+    return store->ops->session_put(store, id, part, bytes, n);
+}
+
+int store_session_remove(struct store *store, uint64_t id)
+{
+    assert_writable(store);
+    return ino_possible(id) ? store->ops->session_remove(store, id) : -ENOENT;
+}
+
+int store_session_list(struct store *store, store_visit_session *visit, void *context)
+{
+    assert_readable(store);
+    return store->ops->session_list(store, visit, context);
+}
+
 // --- durability ---
 
 int store_sync_prepare(struct store *store, fs_ino ino, struct store_sync **ret_sync)

@@ -106,6 +106,20 @@ int store_data_write(struct store *store, fs_ino ino, uint64_t size, uint64_t of
 // From size `from` to size `to`; either may be larger.
 int store_data_resize(struct store *store, fs_ino ino, uint64_t from, uint64_t to);
 
+// --- sessions ---
+
+// What a server keeps of its clients, opaque to the store: part 0 is the session itself, parts 1 and up are the
+// last replies on its slots. In the transaction of what they answer.
+#define STORE_SESSION_PART_MAX 8192u // bytes
+#define STORE_SESSION_PARTS    1024u
+// Inserts or replaces. id is 1..INT64_MAX, n at least 1.
+int store_session_put(struct store *store, uint64_t id, uint32_t part, const void *bytes, size_t n);
+int store_session_remove(struct store *store, uint64_t id); // every part; -ENOENT
+// Every part of every session, ascending by id, then part, until visit returns false. The bytes live for the
+// call. Visitors do not call the store.
+typedef bool store_visit_session(void *context, uint64_t id, uint32_t part, const void *bytes, size_t n);
+int store_session_list(struct store *store, store_visit_session *visit, void *context);
+
 // --- durability ---
 
 // A sync is prepared on the owner thread (outside or inside a transaction; it covers what is committed when

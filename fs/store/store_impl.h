@@ -37,6 +37,9 @@ struct store_ops {
     int (*data_write)(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, const void *bytes,
                       size_t n);
     int (*data_resize)(struct store *store, fs_ino ino, uint64_t from, uint64_t to);
+    int (*session_put)(struct store *store, uint64_t id, uint32_t part, const void *bytes, size_t n);
+    int (*session_remove)(struct store *store, uint64_t id);
+    int (*session_list)(struct store *store, store_visit_session *visit, void *context);
     int (*sync_prepare)(struct store *store, fs_ino ino, struct store_sync **ret_sync);
     int (*sync_finish)(struct store *store, struct store_sync *sync);
     int (*usage)(struct store *store, struct store_usage *ret_usage);

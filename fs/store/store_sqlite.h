@@ -6,7 +6,7 @@
 #include "fs/base/env.h"
 #include "fs/store/store.h"
 
-#define STORE_FORMAT_VERSION 1
+#define STORE_FORMAT_VERSION 2
 
 // Makes an empty file system's files in `directory`, which must not exist yet (its parent must), and syncs
 // them. On failure nothing is left behind.

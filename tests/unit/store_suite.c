@@ -716,6 +716,80 @@ static void usage_counts_inodes_and_bytes(void **state)
     assert_int_equal(usage.bytes, 10 + LARGE);
 }
 
+struct listed_parts {
+    size_t n;
+    uint64_t ids[8];
+    uint32_t parts[8];
+    char bytes[8][16];
+};
+
+static bool list_part(void *context, uint64_t id, uint32_t part, const void *bytes, size_t n)
+{
+    struct listed_parts *listed = context;
+    assert_true(listed->n < ARRAY_LEN(listed->ids) && n < sizeof(listed->bytes[0]));
+    listed->ids[listed->n] = id;
+    listed->parts[listed->n] = part;
+    memcpy(listed->bytes[listed->n], bytes, n);
+    listed->bytes[listed->n++][n] = '\0';
+    return true;
+}
+
+static void assert_parts(struct store *store, const char *expected)
+{
+    struct listed_parts listed = {0};
+    char text[256] = "";
+    assert_int_equal(store_session_list(store, list_part, &listed), 0);
+    for (size_t i = 0; i < listed.n; i++)
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "%llu.%u=%s ",
+                 (unsigned long long)listed.ids[i], listed.parts[i], listed.bytes[i]);
+    assert_string_equal(text, expected);
+}
+
+static void put_part(struct store *store, uint64_t id, uint32_t part, const char *text)
+{
+    assert_int_equal(store_session_put(store, id, part, text, strlen(text)), 0);
+}
+
+static void sessions_keep_their_parts(void **state)
+{
+    struct store *store = store_of(state);
+    assert_parts(store, "");
+    suite_begin(store);
+    put_part(store, 70, 0, "seventy");
+    put_part(store, 7, 3, "old");
+    put_part(store, 7, 3, "third");
+    put_part(store, 7, 0, "seven");
+    put_part(store, INT64_MAX, STORE_SESSION_PARTS - 1, "last");
+    assert_int_equal(store_session_remove(store, 8), -ENOENT);
+    suite_commit(store);
+    assert_parts(store, "7.0=seven 7.3=third 70.0=seventy 9223372036854775807.1023=last ");
+    suite_begin(store);
+    assert_int_equal(store_session_remove(store, 7), 0);
+    assert_parts(store, "70.0=seventy 9223372036854775807.1023=last ");
+    suite_commit(store);
+    assert_parts(store, "70.0=seventy 9223372036854775807.1023=last ");
+}
+
+static void rollbacks_undo_parts_of_sessions(void **state)
+{
+    struct store *store = store_of(state);
+    suite_begin(store);
+    put_part(store, 7, 0, "seven");
+    put_part(store, 7, 1, "one");
+    suite_commit(store);
+    suite_begin(store);
+    put_part(store, 7, 2, "two");
+    assert_int_equal(store_savepoint(store), 0);
+    put_part(store, 7, 1, "uno");
+    put_part(store, 9, 0, "nine");
+    assert_int_equal(store_session_remove(store, 7), 0);
+    assert_parts(store, "9.0=nine ");
+    store_savepoint_rollback(store);
+    assert_parts(store, "7.0=seven 7.1=one 7.2=two ");
+    store_rollback(store);
+    assert_parts(store, "7.0=seven 7.1=one ");
+}
+
 static void syncs_overlap(void **state)
 {
     struct store *store = store_of(state);
@@ -790,6 +864,8 @@ static const struct {
     TEST(rollback_undoes_everything),
     TEST(savepoint_rollback_undoes_its_own_part),
     TEST(usage_counts_inodes_and_bytes),
+    TEST(sessions_keep_their_parts),
+    TEST(rollbacks_undo_parts_of_sessions),
     TEST(syncs_overlap),
     TEST(symlink_target_is_data),
 };
