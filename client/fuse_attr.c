@@ -15,6 +15,8 @@ static void getattr_done(struct request *request, struct reader *body)
     struct wire_getattr_reply reply;
     if (wire_get_getattr_reply(body, &reply) < 0)
         request_fail(request, -EIO);
+    else if (request->statx)
+        request_reply_statx(request, &reply.attr);
     else
         request_reply_attr(request, &reply.attr);
 }
@@ -33,6 +35,7 @@ void op_getattr(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_GETATTR, ATTR_ROOM, getattr_done);
     if (!request)
         return;
+    request->statx = mount_of(fuse)->wants_btime;
     wire_put_getattr_request(&request->body, &message);
     request_send(request);
 }

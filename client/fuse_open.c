@@ -4,6 +4,7 @@
 #include "client/fuse_ops.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 
 #define OPEN_ROOM    320u
 #define KERNEL_FEXEC 0x20 // __FMODE_EXEC: the kernel opens a program to run it
@@ -118,12 +119,12 @@ void op_opendir(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
 
 // --- create ---
 
-static void create_done(struct request *request, struct reader *body)
+static void made(struct request *request, const wire_entry *entry, int result)
 {
     struct mount *mount = request->mount;
-    struct wire_create_reply reply;
-    int result = wire_get_create_reply(body, &reply) < 0 ? -EIO : request->fuse ? 0 : -EINTR;
-    struct node *node = result == 0 ? nodes_lookup(&mount->nodes, reply.entry.handle) : NULL;
+    if (result == 0 && !request->fuse)
+        result = -EINTR;
+    struct node *node = result == 0 ? nodes_lookup(&mount->nodes, entry->handle) : NULL;
     if (result == 0)
         result = node ? keep(request, node) : -ENOMEM;
     if (result < 0) {
@@ -134,17 +135,52 @@ static void create_done(struct request *request, struct reader *body)
     }
     struct fuse_file_info fi = file_info(request);
     struct fuse_entry_param param = {.ino = node->id.key};
-    stat_of(mount, &reply.entry.attr, &param.attr);
+    stat_of(mount, &entry->attr, &param.attr);
     int replied = fuse_reply_create(request->fuse, &param, &fi);
     if (replied != 0)
         nodes_forget(&mount->nodes, node, 1);
     after_reply(request, replied);
 }
 
+static void create_done(struct request *request, struct reader *body)
+{
+    struct wire_create_reply reply;
+    int result = wire_get_create_reply(body, &reply) < 0 ? -EIO : 0;
+    made(request, &reply.entry, result);
+}
+
+static void tmpfile_done(struct request *request, struct reader *body)
+{
+    struct wire_tmpfile_reply reply;
+    int result = wire_get_tmpfile_reply(body, &reply) < 0 ? -EIO : 0;
+    made(request, &reply.entry, result);
+}
+
+static void make_tmpfile(fuse_req_t fuse, fuse_ino_t parent, mode_t mode, uint32_t flags)
+{
+    struct mount *mount = mount_of(fuse);
+    struct wire_tmpfile_request message = {.mode = mode & 07777, .flags = flags};
+    if (!request_handle(fuse, parent, &message.parent))
+        return;
+    struct request *request = request_new(mount, fuse, WIRE_TMPFILE, OPEN_ROOM, tmpfile_done);
+    if (!request)
+        return;
+    request->open_id = message.open_id = nodes_new_open_id(&mount->nodes);
+    request->flags = flags;
+    wire_put_tmpfile_request(&request->body, &message);
+    request_send(request);
+}
+
+// The name "/", which no entry has, asks for a file without one: see fuse_session.c.
 void op_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi)
 {
     struct mount *mount = mount_of(fuse);
-    uint32_t flags = flags_of(fi->flags) | FS_OPEN_CREATE | (fi->flags & O_EXCL ? FS_OPEN_EXCL : 0);
+    uint32_t flags = flags_of(fi->flags) | (fi->flags & O_EXCL ? FS_OPEN_EXCL : 0);
+    if (strcmp(name, "/") == 0) {
+        make_tmpfile(fuse, parent, mode, flags);
+        return;
+    }
+    flags |= FS_OPEN_CREATE;
     struct wire_create_request message = {.name = fs_name_of(name), .mode = mode & 07777, .flags = flags};
     if (!request_name_ok(fuse, name) || !request_handle(fuse, parent, &message.parent))
         return;

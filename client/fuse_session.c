@@ -2,6 +2,7 @@
 // The session with the kernel: mounting, INIT, requests taken from /dev/fuse, unmounting. Loop's thread.
 // Requests are answered where the server's replies arrive, in any order.
 #include "client/fuse_ops.h"
+#include "client/fuse_statx.h"
 #include "client/locks.h"
 #include "fs/base/log.h"
 #include <errno.h>
@@ -70,6 +71,20 @@ static const struct fuse_lowlevel_ops ops = {
     .setlk = op_setlk,
     .flock = op_flock,
 };
+
+// What libfuse does not know, told as what it does. The body of TMPFILE is CREATE's, with the name "/", and
+// so is its reply; the body of STATX starts with GETATTR's, and request_reply_statx() answers it.
+static void translate(struct mount *mount, char *bytes)
+{
+    struct fuse_in_header header;
+    memcpy(&header, bytes, sizeof(header));
+    if (header.opcode == FUSE_TMPFILE)
+        header.opcode = FUSE_CREATE;
+    mount->wants_btime = header.opcode == FUSE_STATX;
+    if (mount->wants_btime)
+        header.opcode = FUSE_GETATTR;
+    memcpy(bytes, &header, sizeof(header));
+}
 
 // What the kernel offers is in its INIT request.
 static void look_at_init(struct mount *mount, const char *bytes, size_t n)
@@ -142,6 +157,7 @@ static bool take_request(struct mount *mount)
     if (!mount->init_done)
         look_at_init(mount, mount->fuse_buffer, (size_t)n);
     mount->n_requests++;
+    translate(mount, mount->fuse_buffer);
     struct fuse_buf buffer = {.mem = mount->fuse_buffer, .size = (size_t)n};
     fuse_session_process_buf(mount->fuse, &buffer);
     return true;

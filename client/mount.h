@@ -47,6 +47,7 @@ struct mount {
     uint64_t init_unique; // of the INIT request under way, 0: none
     bool offers_mmap;     // the kernel can map files that are open for direct I/O
     bool init_done;
+    bool wants_btime; // the GETATTR being taken was a STATX
 
     struct nodes nodes;
     struct list requests; // with a caller that waits, the oldest first

@@ -3,6 +3,7 @@
 // server, and in mount->killable while that caller has been interrupted besides.
 #include "client/request.h"
 #include "client/dying.h"
+#include "client/fuse_statx.h"
 #include "fs/base/check.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -262,6 +263,35 @@ void request_reply_attr(struct request *request, const struct fs_attr *attr)
     stat_of(request->mount, attr, &stat);
     if (request->fuse)
         fuse_reply_attr(request->fuse, &stat, 0);
+    request->fuse = NULL;
+}
+
+static struct fuse_sx_time sx_time(struct fs_time time)
+{
+    return (struct fuse_sx_time){.tv_sec = time.sec, .tv_nsec = time.nsec};
+}
+
+void request_reply_statx(struct request *request, const struct fs_attr *attr)
+{
+    struct stat stat;
+    stat_of(request->mount, attr, &stat);
+    struct fuse_statx_out out = {.stat = {.mask = STATX_BASIC_STATS | STATX_BTIME,
+                                          .blksize = (uint32_t)stat.st_blksize,
+                                          .nlink = attr->nlink,
+                                          .uid = attr->uid,
+                                          .gid = attr->gid,
+                                          .mode = (uint16_t)stat.st_mode,
+                                          .ino = attr->ino,
+                                          .size = attr->size,
+                                          .blocks = attr->blocks,
+                                          .atime = sx_time(attr->atime),
+                                          .btime = sx_time(attr->btime),
+                                          .ctime = sx_time(attr->ctime),
+                                          .mtime = sx_time(attr->mtime),
+                                          .rdev_major = attr->rdev >> 8 & 0xfff,
+                                          .rdev_minor = (attr->rdev & 0xff) | (attr->rdev >> 12 & 0xfff00)}};
+    if (request->fuse)
+        fuse_reply_buf(request->fuse, (const char *)&out, sizeof(out));
     request->fuse = NULL;
 }
 

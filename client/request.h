@@ -29,7 +29,7 @@ struct request {
     uint64_t open_id, offset, ticket;
     uint32_t flags;
     size_t size;
-    bool plus;
+    bool plus, statx;
     struct fs_lock lock;
 };
 
@@ -47,6 +47,7 @@ void request_send(struct request *request);
 void request_done_ok(struct request *request, struct reader *body);
 void request_fail(struct request *request, int error); // tells the caller
 void request_reply_attr(struct request *request, const struct fs_attr *attr);
+void request_reply_statx(struct request *request, const struct fs_attr *attr); // to what was a STATX
 void request_reply_entry(struct request *request, const wire_entry *entry);
 
 // --- callers that do not wait any more ---

@@ -35,6 +35,7 @@ static unsigned op_flags(uint16_t op)
     case WIRE_RMDIR:
     case WIRE_RENAME:
     case WIRE_CREATE:
+    case WIRE_TMPFILE:
     case WIRE_WRITE:
     case WIRE_APPEND:
         return OP_MODIFIES;

@@ -95,6 +95,26 @@ int op_create(struct call *call)
     return call_reply_create(call, &reply);
 }
 
+int op_tmpfile(struct call *call)
+{
+    CALL_DECODE(tmpfile);
+    struct core_file *file;
+    struct fs_attr attr;
+    int result = call_handle(call, request.parent);
+    if (result == 0 && ((request.mode & ~(PERMISSIONS | S_IFMT)) || !(request.flags & FS_OPEN_WRITE)))
+        result = -EINVAL;
+    if (result == 0)
+        result = check_open(call, request.open_id, request.flags);
+    if (result == 0)
+        result = core_tmpfile(call->core, &call->cred, request.parent.ino, request.mode & PERMISSIONS,
+                              request.flags, &file, &attr);
+    if (result == 0)
+        result = keep(call, request.open_id, file);
+    if (result < 0)
+        return result;
+    return call_reply_tmpfile(call, &(struct wire_tmpfile_reply){.entry = call_entry(call, &attr)});
+}
+
 // Until opens outlive the server, a claim is only the client's word: it is believed of the file's owner, who
 // could give himself any permission, and of everybody else if they may open the file now.
 static int check_claim(struct call *call, fs_ino ino, uint32_t flags)

@@ -71,6 +71,10 @@ int core_open(struct core *core, const struct fs_cred *cred, fs_ino ino, uint32_
 int core_create_open(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name,
                      uint32_t mode, uint32_t open_flags, struct core_file **ret_file,
                      struct fs_attr *ret_attr, bool *ret_created);
+// open(O_TMPFILE): makes and opens a regular file that has no name in `parent` and, unless `open_flags` has
+// FS_OPEN_EXCL, may get one by core_link() once.
+int core_tmpfile(struct core *core, const struct fs_cred *cred, fs_ino parent, uint32_t mode,
+                 uint32_t open_flags, struct core_file **ret_file, struct fs_attr *ret_attr);
 // After a server restart: the open was granted before, so permissions are not asked again; -ESTALE when the
 // inode is gone.
 int core_reopen(struct core *core, fs_ino ino, uint32_t open_flags, struct core_file **ret_file);

@@ -20,6 +20,9 @@
 #define CORE_NUMBERS_BLOCK 1024u   // inode numbers and cookies taken from the store at a time
 #define CORE_DEPTH_MAX     100000u // directories walked upwards before the tree is called damaged
 
+// store_inode.flags
+#define INODE_LINKABLE (1u << 0) // made without a name (O_TMPFILE), and may still get its first
+
 struct inode {
     struct table_node node; // in core->inodes, key: inode number
     struct list lru;        // in core->lru while it has no opens
@@ -103,6 +106,10 @@ int entry_get(struct core *core, fs_ino parent, struct fs_name name, struct stor
 int inode_unlink(struct core *core, struct inode *inode, bool directory, struct fs_time now);
 void reap_add(struct core *core, fs_ino ino);
 int file_new(struct core *core, struct inode *inode, uint32_t flags, struct core_file **ret_file);
+// Makes an inode that belongs into `directory`, with `flags`; `nameless`: with nlink
+// 0. Permissions were asked.
+int make_inode(struct core *core, const struct fs_cred *cred, const struct inode *directory,
+               const struct core_make *make, bool nameless, uint32_t flags, struct inode **ret_inode);
 // Makes an inode and its entry; permissions were asked.
 int make_entry(struct core *core, const struct fs_cred *cred, struct inode *directory, struct fs_name name,
                const struct core_make *make, struct inode **ret_inode);

@@ -120,20 +120,28 @@ static struct store_inode new_inode(struct core *core, const struct fs_cred *cre
     return stored;
 }
 
+int make_inode(struct core *core, const struct fs_cred *cred, const struct inode *directory,
+               const struct core_make *make, bool nameless, uint32_t flags, struct inode **ret_inode)
+{
+    struct store_inode stored = new_inode(core, cred, directory, make);
+    stored.flags = flags;
+    if (nameless)
+        stored.attr.nlink = 0;
+    int result = numbers_ino(core, &stored.attr.ino);
+    return result != 0 ? result : inode_add(core, &stored, ret_inode);
+}
+
 int make_entry(struct core *core, const struct fs_cred *cred, struct inode *directory, struct fs_name name,
                const struct core_make *make, struct inode **ret_inode)
 {
-    struct store_inode stored = new_inode(core, cred, directory, make);
     struct inode *inode = NULL;
-    int result = numbers_ino(core, &stored.attr.ino);
-    if (result == 0)
-        result = inode_add(core, &stored, &inode);
+    int result = make_inode(core, cred, directory, make, false, 0, &inode);
     if (result == 0 && S_ISLNK(make->mode))
-        result = write_target(core, stored.attr.ino, make->target);
+        result = write_target(core, inode->node.key, make->target);
     if (result == 0)
-        result = put_entry(core, directory->node.key, name, &stored.attr);
+        result = put_entry(core, directory->node.key, name, &inode->stored.attr);
     if (result == 0)
-        result = touch_directory(core, directory, stored.attr.ctime, S_ISDIR(make->mode) ? 1 : 0);
+        result = touch_directory(core, directory, inode->stored.attr.ctime, S_ISDIR(make->mode) ? 1 : 0);
     if (result == 0) {
         inode->blocks_stale = S_ISLNK(make->mode);
         *ret_inode = inode;
@@ -175,7 +183,9 @@ static int link_entry(struct core *core, struct inode *inode, struct inode *dire
 {
     struct fs_time now = core_now(core);
     struct store_inode stored = inode->stored;
-    stored.attr.nlink++;
+    if (stored.attr.nlink++ == 0)
+        stored.parent = directory->node.key;
+    stored.flags &= ~INODE_LINKABLE;
     stored_touch(&stored, now, false);
     int result = put_entry(core, directory->node.key, name, &stored.attr);
     if (result == 0)
@@ -194,7 +204,7 @@ int core_link(struct core *core, const struct fs_cred *cred, fs_ino ino, fs_ino 
         return result;
     if (S_ISDIR(inode->stored.attr.mode))
         return -EPERM;
-    if (inode->stored.attr.nlink == 0)
+    if (inode->stored.attr.nlink == 0 && !(inode->stored.flags & INODE_LINKABLE))
         return -ENOENT;
     if (inode->stored.attr.nlink >= FS_LINK_MAX)
         return -EMLINK;

@@ -142,6 +142,33 @@ int core_create_open(struct core *core, const struct fs_cred *cred, fs_ino paren
     return result;
 }
 
+int core_tmpfile(struct core *core, const struct fs_cred *cred, fs_ino parent, uint32_t mode,
+                 uint32_t open_flags, struct core_file **ret_file, struct fs_attr *ret_attr)
+{
+    struct inode *directory, *inode = NULL;
+    struct core_file *file = NULL;
+    struct core_make make = {.mode = S_IFREG | (mode & 07777)};
+    int result = inode_get_directory(core, parent, &directory);
+    if (result == 0)
+        result = permission_check(cred, &directory->stored.attr, FS_MAY_WRITE | FS_MAY_EXEC);
+    if (result == 0 && directory->stored.attr.nlink == 0)
+        result = -ENOENT;
+    if (result == 0)
+        result = write_begin(core);
+    if (result != 0)
+        return result;
+    result = make_inode(core, cred, directory, &make, true, open_flags & FS_OPEN_EXCL ? 0 : INODE_LINKABLE,
+                        &inode);
+    if (result == 0)
+        result = file_new(core, inode, open_flags, &file);
+    result = write_end_attr(core, result, inode, ret_attr);
+    if (result == 0)
+        *ret_file = file;
+    else if (file)
+        core_release(core, file);
+    return result;
+}
+
 int core_reopen(struct core *core, fs_ino ino, uint32_t open_flags, struct core_file **ret_file)
 {
     struct inode *inode;

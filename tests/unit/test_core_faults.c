@@ -183,6 +183,12 @@ static int op_create(struct scene *scene)
     return create(scene, scene->b, "new", FS_OPEN_WRITE | FS_OPEN_EXCL);
 }
 
+static int op_tmpfile(struct scene *scene)
+{
+    struct fs_attr attr;
+    return core_tmpfile(CORE, &user, scene->b, 0666, FS_OPEN_WRITE, &scene->made, &attr);
+}
+
 static int op_create_truncates(struct scene *scene)
 {
     return create(scene, scene->a, "f", FS_OPEN_WRITE | FS_OPEN_TRUNC);
@@ -242,6 +248,7 @@ static const struct {
     {"grow", op_grow},
     {"shrink", op_shrink},
     {"create", op_create},
+    {"tmpfile", op_tmpfile},
     {"create truncates", op_create_truncates},
     {"open truncates", op_open_truncates},
     {"write", op_write},

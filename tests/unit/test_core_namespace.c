@@ -330,6 +330,46 @@ static void unlinked_but_open(void **state)
     teardown(&w);
 }
 
+// open(O_TMPFILE): no name, one chance to get one, and gone with its last open.
+static void files_without_a_name(void **state)
+{
+    (void)state;
+    struct world w;
+    struct core_file *file, *never;
+    struct fs_attr attr;
+    setup(&w);
+    fs_ino d = world_make(&w, ROOT, "d", S_IFDIR | 02775), plain = world_make(&w, ROOT, "f", S_IFREG);
+    uint32_t write = FS_OPEN_WRITE, excl = FS_OPEN_WRITE | FS_OPEN_EXCL;
+    assert_int_equal(core_tmpfile(w.core, &user, d, 0600, write, &file, &attr), -EACCES);
+    assert_int_equal(core_tmpfile(w.core, &world_root, plain, 0600, write, &file, &attr), -ENOTDIR);
+    struct fs_attr before = world_attr(&w, d);
+    assert_int_equal(core_tmpfile(w.core, &world_root, d, 0640, write, &file, &attr), 0);
+    assert_int_equal(core_tmpfile(w.core, &world_root, d, 0640, excl, &never, &attr), 0);
+    assert_int_equal(attr.nlink, 0);
+    assert_int_equal(attr.mode, S_IFREG | 0640);
+    struct fs_attr after = world_attr(&w, d);
+    assert_int_equal(fs_time_compare(before.mtime, after.mtime), 0); // nothing was put into it
+    fs_ino made = core_file_ino(file), excluded = core_file_ino(never);
+    world_write(&w, file, "text");
+    assert_int_equal(try_link(&w, &world_root, excluded, d, "x"), -ENOENT);
+    assert_int_equal(try_link(&w, &world_root, made, ROOT, "x"), 0);
+    assert_links(&w, made, 1);
+    bool under = true;
+    assert_int_equal(core_is_under(w.core, made, d, &under), 0); // it lies where its name is
+    assert_false(under);
+    assert_int_equal(core_unlink(w.core, &world_root, ROOT, NAME("x")), 0);
+    assert_int_equal(try_link(&w, &world_root, made, ROOT, "y"), -ENOENT); // it had its name
+    core_release(w.core, file);
+    core_release(w.core, never);
+    world_commit(&w);
+    world_begin(&w);
+    assert_int_equal(core_getattr(w.core, made, &attr), -ENOENT);
+    assert_int_equal(core_getattr(w.core, excluded, &attr), -ENOENT);
+    assert_int_equal(core_rmdir(w.core, &world_root, ROOT, NAME("d")), 0);
+    assert_int_equal(core_tmpfile(w.core, &world_root, d, 0640, write, &file, &attr), -ENOENT);
+    teardown(&w);
+}
+
 static void orphans_after_a_restart(void **state)
 {
     (void)state;
@@ -380,6 +420,7 @@ int main(void)
         cmocka_unit_test(times_move),
         cmocka_unit_test(listing_while_changing),
         cmocka_unit_test(unlinked_but_open),
+        cmocka_unit_test(files_without_a_name),
         cmocka_unit_test(orphans_after_a_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
