@@ -176,12 +176,13 @@ void op_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_t 
                const char *new_name, unsigned int flags)
 {
     struct wire_rename_request message = {.name = fs_name_of(name), .new_name = fs_name_of(new_name)};
-    if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE)) {
+    if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) {
         fuse_reply_err(fuse, EINVAL);
         return;
     }
     message.flags = (flags & RENAME_NOREPLACE ? FS_RENAME_NOREPLACE : 0) |
-                    (flags & RENAME_EXCHANGE ? FS_RENAME_EXCHANGE : 0);
+                    (flags & RENAME_EXCHANGE ? FS_RENAME_EXCHANGE : 0) |
+                    (flags & RENAME_WHITEOUT ? FS_RENAME_WHITEOUT : 0);
     if (!request_name_ok(fuse, name) || !request_name_ok(fuse, new_name) ||
         !request_handle(fuse, parent, &message.parent) ||
         !request_handle(fuse, new_parent, &message.new_parent))

@@ -25,6 +25,8 @@ static uint32_t flags_of(int flags)
         open_flags |= FS_OPEN_TRUNC;
     if (flags & O_DSYNC) // a bit of O_SYNC too
         open_flags |= FS_OPEN_SYNC;
+    if (flags & O_NOATIME)
+        open_flags |= FS_OPEN_NOATIME;
     return open_flags;
 }
 
@@ -113,8 +115,7 @@ void op_open(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
 
 void op_opendir(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
 {
-    (void)fi;
-    send_open(fuse, id, FS_OPEN_READ | FS_OPEN_DIRECTORY);
+    send_open(fuse, id, FS_OPEN_READ | FS_OPEN_DIRECTORY | (flags_of(fi->flags) & FS_OPEN_NOATIME));
 }
 
 // --- create ---

@@ -108,12 +108,14 @@ struct fs_cred {
 #define FS_OPEN_DIRECTORY (1u << 6)
 #define FS_OPEN_EXEC      (1u << 7) // opened to run: needs x, not r
 #define FS_OPEN_SYNC      (1u << 8) // O_SYNC or O_DSYNC
-#define FS_OPEN_ALL       0x1ffu
+#define FS_OPEN_NOATIME   (1u << 9) // reading leaves the access time; the owner's right
+#define FS_OPEN_ALL       0x3ffu
 
 // --- rename flags ---
 
 #define FS_RENAME_NOREPLACE (1u << 0)
 #define FS_RENAME_EXCHANGE  (1u << 1)
+#define FS_RENAME_WHITEOUT  (1u << 2) // leaves a character device 0:0 where the file was
 
 // --- access(2) mask, as R_OK | W_OK | X_OK ---
 

@@ -7,7 +7,7 @@
 
 #define PERMISSIONS  07777u
 #define SYMLINK_ROOM (sizeof(uint32_t) + FS_SYMLINK_MAX)
-#define RENAME_FLAGS (FS_RENAME_NOREPLACE | FS_RENAME_EXCHANGE)
+#define RENAME_FLAGS (FS_RENAME_NOREPLACE | FS_RENAME_EXCHANGE | FS_RENAME_WHITEOUT)
 #define MAY_ALL      (FS_MAY_EXEC | FS_MAY_WRITE | FS_MAY_READ)
 
 static bool is_dot_dot(struct fs_name name)
@@ -215,7 +215,7 @@ int op_rename(struct call *call)
     int result = call_handle(call, request.parent);
     if (result == 0)
         result = call_handle(call, request.new_parent);
-    if (result == 0 && ((request.flags & ~RENAME_FLAGS) || request.flags == RENAME_FLAGS))
+    if (result == 0 && (request.flags & ~RENAME_FLAGS))
         result = -EINVAL;
     if (result == 0)
         result = check_not_root(call, request.parent.ino, request.name);

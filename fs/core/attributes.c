@@ -116,5 +116,9 @@ int core_readlink(struct core *core, fs_ino ino, char *target, size_t *ret_lengt
         return -EINVAL;
     if (inode->stored.attr.size > FS_SYMLINK_MAX)
         return -EUCLEAN;
-    return store_data_read(core->store, ino, inode->stored.attr.size, 0, target, FS_SYMLINK_MAX, ret_length);
+    result =
+        store_data_read(core->store, ino, inode->stored.attr.size, 0, target, FS_SYMLINK_MAX, ret_length);
+    if (result == 0)
+        mark_read(core, inode, 0);
+    return result;
 }

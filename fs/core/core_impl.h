@@ -115,6 +115,8 @@ int make_entry(struct core *core, const struct fs_cred *cred, struct inode *dire
                const struct core_make *make, struct inode **ret_inode);
 int check_make(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name,
                struct inode **ret_directory);
+// The inode was read: relatime, unless `open_flags` has FS_OPEN_NOATIME.
+void mark_read(struct core *core, struct inode *inode, uint32_t open_flags);
 int truncate_to(struct core *core, struct store_inode *stored, uint64_t size);
 
 #endif

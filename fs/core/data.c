@@ -8,12 +8,14 @@
 
 // relatime: only when the file changed since it was last read, or a day has passed. Whatever prevents it (a
 // full disk) does not make the read fail.
-static void mark_read(struct core *core, struct inode *inode)
+void mark_read(struct core *core, struct inode *inode, uint32_t open_flags)
 {
     const struct fs_attr *attr = &inode->stored.attr;
     struct fs_time now = core_now(core);
     bool changed_since =
         fs_time_compare(attr->atime, attr->mtime) <= 0 || fs_time_compare(attr->atime, attr->ctime) <= 0;
+    if (open_flags & FS_OPEN_NOATIME)
+        return;
     if (!changed_since && now.sec - attr->atime.sec < RELATIME_SECONDS)
         return;
     struct store_inode stored = inode->stored;
@@ -43,7 +45,7 @@ int core_read(struct core *core, const struct core_file *file, uint64_t offset, 
         return -EINVAL;
     result = store_data_read(core->store, inode->node.key, inode->stored.attr.size, offset, bytes, n, ret_n);
     if (result == 0)
-        mark_read(core, inode);
+        mark_read(core, inode, file->flags);
     return result;
 }
 

@@ -51,5 +51,8 @@ int core_readdir(struct core *core, const struct core_file *directory, uint64_t 
     if (!visit_dots(core, inode, cookie, &listing, &result))
         return result;
     uint64_t after = cookie < COOKIE_DOT_DOT ? COOKIE_DOT_DOT : cookie;
-    return store_dentry_list(core->store, inode->node.key, after, true, visit_dentry, &listing);
+    result = store_dentry_list(core->store, inode->node.key, after, true, visit_dentry, &listing);
+    if (result == 0)
+        mark_read(core, inode, directory->flags);
+    return result;
 }

@@ -67,6 +67,9 @@ static int open_inode(struct core *core, const struct fs_cred *cred, struct inod
     int result = check_type(&inode->stored.attr, open_flags);
     if (result == 0)
         result = permission_check(cred, &inode->stored.attr, may_of(open_flags));
+    if (result == 0 && (open_flags & FS_OPEN_NOATIME) && cred->uid != 0 &&
+        cred->uid != inode->stored.attr.uid)
+        result = -EPERM;
     if (result == 0)
         result = file_new(core, inode, open_flags, &file);
     if (result != 0)

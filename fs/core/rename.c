@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// rename(2) with NOREPLACE and EXCHANGE. Owner thread; inside a turn.
+// rename(2) with NOREPLACE, EXCHANGE and WHITEOUT. Owner thread; inside a turn.
 //
 // The checks follow the order of Linux's vfs_rename, so that the same mistake gets the same error.
 #include "fs/core/core_impl.h"
@@ -160,13 +160,27 @@ static int put_target_entry(struct core *core, const struct side *from, const st
     return result != 0 ? result : store_dentry_put(core->store, parent, to->name, &dentry);
 }
 
-static int move(struct core *core, const struct side *from, const struct side *to)
+// Where the entry was there is nothing now, or a whiteout.
+static int leave(struct core *core, const struct fs_cred *cred, const struct side *from, bool whiteout)
+{
+    fs_ino parent = from->directory->node.key;
+    struct core_make make = {.mode = S_IFCHR};
+    struct inode *inode;
+    if (!whiteout)
+        return store_dentry_remove(core->store, parent, from->name);
+    int result = make_inode(core, cred, from->directory, &make, false, 0, &inode);
+    return result != 0 ? result
+                       : store_dentry_replace(core->store, parent, from->name, inode->node.key, S_IFCHR);
+}
+
+static int move(struct core *core, const struct fs_cred *cred, const struct side *from, const struct side *to,
+                bool whiteout)
 {
     struct fs_time now = core_now(core);
     int to_links = 0, from_links = 0;
     int result = put_target_entry(core, from, to);
     if (result == 0)
-        result = store_dentry_remove(core->store, from->directory->node.key, from->name);
+        result = leave(core, cred, from, whiteout);
     if (result == 0 && to->inode)
         result = inode_unlink(core, to->inode, is_directory(to->inode), now);
     if (result == 0)
@@ -201,7 +215,7 @@ int core_rename(struct core *core, const struct fs_cred *cred, fs_ino parent, st
 {
     struct side from, to;
     bool swaps = rename_flags & FS_RENAME_EXCHANGE;
-    if (swaps && (rename_flags & FS_RENAME_NOREPLACE))
+    if (swaps && (rename_flags & ~FS_RENAME_EXCHANGE))
         return -EINVAL;
     int result = open_side(core, cred, parent, name, &from);
     if (result == 0)
@@ -213,7 +227,8 @@ int core_rename(struct core *core, const struct fs_cred *cred, fs_ino parent, st
     result = write_begin(core);
     if (result != 0)
         return result;
-    result = write_end(core, swaps ? exchange(core, &from, &to) : move(core, &from, &to));
+    result = write_end(core, swaps ? exchange(core, &from, &to)
+                                   : move(core, cred, &from, &to, rename_flags & FS_RENAME_WHITEOUT));
     if (result == 0 && (is_directory(from.inode) || (to.inode && is_directory(to.inode))))
         core->rename_epoch++;
     return result;

@@ -155,7 +155,7 @@ static inline char *world_dump(struct world *world, fs_ino last)
     assert_non_null(dump.out);
     while (dump.n_directories > 0) {
         fs_ino ino = dump.directories[--dump.n_directories];
-        struct core_file *file = world_file(world, ino, FS_OPEN_READ);
+        struct core_file *file = world_file(world, ino, FS_OPEN_READ | FS_OPEN_NOATIME);
         fprintf(dump.out, "directory %" PRIu64 "\n", ino);
         assert_int_equal(core_readdir(world->core, file, 0, world_dump_entry, &dump), 0);
         core_release(world->core, file);

@@ -142,6 +142,11 @@ static int op_rename_over_directory(struct scene *scene)
     return core_rename(CORE, &world_root, scene->b, NAME("full"), scene->a, NAME("empty"), 0);
 }
 
+static int op_rename_whiteout(struct scene *scene)
+{
+    return rename_to(scene, "f", FS_ROOT_INO, "e", FS_RENAME_WHITEOUT);
+}
+
 static int op_exchange(struct scene *scene)
 {
     return rename_to(scene, "empty", FS_ROOT_INO, "e", FS_RENAME_EXCHANGE);
@@ -243,6 +248,7 @@ static const struct {
     {"rename over file", op_rename_over_file},
     {"rename over link", op_rename_over_link},
     {"rename over directory", op_rename_over_directory},
+    {"rename with whiteout", op_rename_whiteout},
     {"exchange", op_exchange},
     {"chmod and chown", op_chmod_chown},
     {"grow", op_grow},

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits and the finer points of open, write, rename and times: each probe runs on the host's file system and on a mount, and
+must answer the same on both."""
+import ctypes
+import errno
+import fcntl
+import os
+import random
+import resource
+import shutil
+import signal
+import stat
+import time
+import unittest
+
+import harness
+from mountcase import TwoMounts, read_file, write_file
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+AT_FDCWD = -100
+NOREPLACE, EXCHANGE, WHITEOUT = 1, 2, 4
+UTIME_NOW, UTIME_OMIT = (1 << 30) - 1, (1 << 30) - 2
+DAY = 86400
+LONG_AGO = 1_000_000_000  # seconds: in 2001
+
+
+def outcome(function, *arguments):
+    try:
+        return function(*arguments)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+
+
+def in_child(function, *arguments):
+    """The outcome in a process of its own, as text; or the signal that ended it."""
+    r, w = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.write(w, repr(outcome(function, *arguments)).encode())
+        finally:
+            os._exit(0)
+    os.close(w)
+    with open(r, "rb") as f:
+        said = f.read().decode()
+    status = os.waitpid(pid, 0)[1]
+    return signal.Signals(os.WTERMSIG(status)).name if os.WIFSIGNALED(status) else said
+
+
+def opened(path, flags, mode=0o644):
+    os.close(os.open(path, flags, mode))
+    return "ok"
+
+
+def rename2(old, new, flags):
+    if LIBC.renameat2(AT_FDCWD, os.fsencode(old), AT_FDCWD, os.fsencode(new), flags) != 0:
+        raise OSError(ctypes.get_errno(), "renameat2")
+    return "ok"
+
+
+class Timespec(ctypes.Structure):
+    _fields_ = [("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long)]
+
+
+def utimens(path, access, modification):
+    times = (Timespec * 2)(Timespec(*access), Timespec(*modification))
+    if LIBC.utimensat(AT_FDCWD, os.fsencode(path), times, 0) != 0:
+        raise OSError(ctypes.get_errno(), "utimensat")
+
+
+class InStep(TwoMounts):
+    def setUp(self):
+        super().setUp()
+        self.host = harness.new_directory("host-")
+        self.addCleanup(shutil.rmtree, self.host)
+
+    def both(self, probe, *arguments):
+        """The probe's outcome on a mount, which must be the host's."""
+        expected = outcome(probe, self.host, *arguments)
+        self.assertEqual(outcome(probe, self.a, *arguments), expected, (probe.__name__, arguments))
+        return expected
+
+
+class Names(InStep):
+    def test_any_bytes_but_two(self):
+        seed = int.from_bytes(os.urandom(4), "little")
+        rng = random.Random(seed)
+        names = {bytes(rng.choice([b for b in range(1, 256) if b != ord("/")]) for _ in range(rng.choice([1, 2, 254, 255])))
+                 for _ in range(60)} - {b".", b".."} | {b"\xff" * 255, b"\xc3(", b"\n", b" ", b"-", b"\\", b"..."}
+        for name in names:
+            write_file(os.path.join(os.fsencode(self.a), name), name)
+        self.assertEqual(set(os.listdir(os.fsencode(self.b))), names, "seed %d" % seed)
+        for name in names:
+            self.assertEqual(read_file(os.path.join(os.fsencode(self.b), name)), name, "seed %d" % seed)
+
+    def test_too_long(self):
+        for length in (255, 256, 4000):
+            for probe in (lambda top, name: opened(top + "/" + name, os.O_CREAT | os.O_WRONLY),
+                          lambda top, name: os.mkdir(top + "/d" + name[1:]),
+                          lambda top, name: os.path.exists(top + "/" + name),
+                          lambda top, name: os.stat(top + "/" + name).st_size,
+                          lambda top, name: os.symlink("x", top + "/l" + name[1:]),
+                          lambda top, name: os.link(top + "/" + name, top + "/h" + name[1:]),
+                          lambda top, name: os.rename(top + "/" + name, top + "/r" + name[1:]),
+                          lambda top, name: os.unlink(top + "/r" + name[1:]),
+                          lambda top, name: os.rmdir(top + "/d" + name[1:])):
+                got = self.both(probe, "n" * length)
+                if length > 255 and got is not False:
+                    self.assertEqual(got, "ENAMETOOLONG")
+
+    def test_symlink_targets(self):
+        for length in (0, 1, 59, 60, 4094, 4095, 4096):
+            def probe(top):
+                os.symlink("t" * length, top + "/l%d" % length)
+                return len(os.readlink(top + "/l%d" % length)), os.lstat(top + "/l%d" % length).st_size
+            self.both(probe)
+
+    def test_links_of_a_file(self):
+        def probe(top):
+            write_file(top + "/f", b"x")
+            for i in range(300):
+                os.link(top + "/f", top + "/f%d" % i)
+            return os.stat(top + "/f299").st_nlink
+        self.assertEqual(self.both(probe), 301)
+
+
+class Opening(InStep):
+    def test_flags(self):
+        for top in (self.host, self.a):
+            write_file(top + "/f", b"text")
+            os.mkdir(top + "/d")
+            os.symlink("f", top + "/l")
+            os.symlink("none", top + "/dangling")
+            os.symlink("d", top + "/ld")
+            os.symlink("loop", top + "/loop")
+            os.mkfifo(top + "/p")
+        modes = (os.O_RDONLY, os.O_WRONLY, os.O_RDWR)
+        extras = (0, os.O_NOFOLLOW, os.O_DIRECTORY, os.O_CREAT, os.O_CREAT | os.O_EXCL, os.O_TRUNC, os.O_SYNC, os.O_DSYNC,
+                  os.O_DIRECTORY | os.O_NOFOLLOW, os.O_CREAT | os.O_DIRECTORY, os.O_PATH, os.O_PATH | os.O_NOFOLLOW,
+                  os.O_DIRECT, os.O_NOATIME)
+        for name in ("f", "d", "l", "ld", "dangling", "loop", "p", "f/x", "none/x", "none", "f/", "d/", "none/"):
+            for mode in modes:
+                for extra in extras:
+                    self.both(lambda top: opened(top + "/" + name, mode | extra | os.O_NONBLOCK))
+                    self.both(lambda top: sorted(os.listdir(top)))
+                    for top in (self.host, self.a):
+                        for made in ("none", "new"):
+                            if os.path.lexists(top + "/" + made):
+                                os.unlink(top + "/" + made)
+
+    def test_append_ignores_the_offset(self):
+        def probe(top):
+            write_file(top + "/f", b"0123456789")
+            fd = os.open(top + "/f", os.O_RDWR | os.O_APPEND)
+            try:
+                results = os.pwrite(fd, b"abc", 2), os.lseek(fd, 0, os.SEEK_CUR), os.write(fd, b"d"), \
+                    os.lseek(fd, 0, os.SEEK_CUR), os.pread(fd, 100, 0)
+                fcntl.fcntl(fd, fcntl.F_SETFL, 0)
+                return results, os.pwrite(fd, b"xy", 2), os.pread(fd, 100, 0)
+            finally:
+                os.close(fd)
+        self.both(probe)
+
+    def test_the_size_a_process_may_write(self):
+        def limited(top, offset, flags, ignore):
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN if ignore else signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))
+            fd = os.open(top + "/f", os.O_WRONLY | os.O_CREAT | flags, 0o644)
+            n = os.pwrite(fd, b"x" * 3000, offset)
+            return n, os.fstat(fd).st_size
+        for offset in (0, 7000, 7001, 9999, 10000, 10001):
+            for flags in (0, os.O_APPEND):
+                for ignore in (False, True):
+                    self.both(lambda top: in_child(limited, top, offset, flags, ignore))
+                    self.both(lambda top: os.stat(top + "/f").st_size)
+        def grown(top):
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))
+            os.truncate(top + "/f", 10001)
+        self.assertEqual(self.both(lambda top: in_child(grown, top)), "'EFBIG'")
+
+
+class Renaming(InStep):
+    def test_flags(self):
+        kinds = ("f", "g", "d", "full", "none")
+        for flags in range(8):
+            for old in kinds:
+                for new in kinds:
+                    def probe(top):
+                        shutil.rmtree(top)
+                        os.makedirs(top + "/full/x")
+                        os.mkdir(top + "/d")
+                        write_file(top + "/f", b"f")
+                        write_file(top + "/g", b"gg")
+                        result = outcome(rename2, top + "/" + old, top + "/" + new, flags)
+                        return result, sorted((name, *self.look(top + "/" + name)) for name in os.listdir(top))
+                    self.both(probe)
+
+    @staticmethod
+    def look(path):
+        s = os.lstat(path)
+        return stat.filemode(s.st_mode), s.st_rdev, s.st_nlink, s.st_size if stat.S_ISREG(s.st_mode) else None
+
+    def test_anybody_may_leave_a_whiteout(self):
+        def probe(top):
+            os.mkdir(top + "/theirs")
+            os.chown(top + "/theirs", 1234, 1234)
+            def act():
+                os.setresgid(1234, 1234, 1234)
+                os.setresuid(1234, 1234, 1234)
+                write_file(top + "/theirs/f", b"")
+                rename2(top + "/theirs/f", top + "/theirs/g", WHITEOUT)
+                os.mknod(top + "/theirs/w", stat.S_IFCHR | 0o600, 0)
+                return outcome(os.mknod, top + "/theirs/null", stat.S_IFCHR | 0o600, os.makedev(1, 3))
+            return in_child(act), sorted((name, *self.look(top + "/theirs/" + name)) for name in os.listdir(top + "/theirs"))
+        self.both(probe)
+
+
+class Times(InStep):
+    def moved(self, path, act):
+        """Which of atime, mtime, ctime an act moves."""
+        before = os.lstat(path)
+        act()
+        after = os.lstat(path)
+        return [name for name in ("st_atime_ns", "st_mtime_ns", "st_ctime_ns") if getattr(before, name) != getattr(after, name)]
+
+    def test_utimens(self):
+        exact = (LONG_AGO, 123456789)
+        for access in (exact, (0, UTIME_NOW), (0, UTIME_OMIT), (-5, 1), (0, 0), (1, 10 ** 9)):
+            for modification in (exact, (0, UTIME_NOW), (0, UTIME_OMIT), (2 ** 33, 999999999)):
+                def probe(top):
+                    path = top + "/f"
+                    write_file(path, b"")
+                    os.utime(path, (3, 3))
+                    before = time.time() - 1
+                    utimens(path, access, modification)
+                    s = os.stat(path)
+                    return ["now" if before < ns / 1e9 < time.time() + 1 else ns for ns in (s.st_atime_ns, s.st_mtime_ns)]
+                self.both(probe)
+
+    def test_who_may_set_them(self):
+        for mode in (0o600, 0o606):
+            for access, modification in (((1, 0), (1, 0)), ((0, UTIME_NOW), (0, UTIME_NOW)), ((0, UTIME_OMIT), (0, UTIME_OMIT)),
+                                         ((0, UTIME_NOW), (0, UTIME_OMIT))):
+                def probe(top):
+                    write_file(top + "/f", b"")
+                    os.chmod(top + "/f", mode)
+                    os.chmod(top, 0o755)
+                    def act():
+                        os.setresuid(1234, 1234, 1234)
+                        utimens(top + "/f", access, modification)
+                    return in_child(act)
+                self.both(probe)
+
+    def test_reading_is_relatime(self):
+        now = int(time.time())
+        cases = {"read since": (now - 10, now - 20), "changed since": (now - 20, now - 10), "same": (now - 10, now - 10),
+                 "a day ago": (now - DAY - 10, now - DAY - 20), "nearly a day ago": (now - DAY + 60, now - 2 * DAY)}
+        for case, (access, modification) in cases.items():
+            def probe(top):
+                path = top + "/f"
+                write_file(path, b"text")
+                os.utime(path, (access, modification))
+                results = []
+                for flags in (os.O_NOATIME, 0):
+                    # ctime is now, and counts too: only a second read shows what the first made of it
+                    for _ in range(2):
+                        fd = os.open(path, os.O_RDONLY | flags)
+                        results.append(self.moved(path, lambda: os.read(fd, 10)))
+                        os.close(fd)
+                return results
+            self.both(probe)
+
+    def test_reading_what_is_no_file(self):
+        def directory(top):
+            os.mkdir(top + "/d")
+            os.utime(top + "/d", (LONG_AGO, LONG_AGO))
+            return self.moved(top + "/d", lambda: os.listdir(top + "/d")), self.moved(top + "/d", lambda: os.listdir(top + "/d"))
+        self.both(directory)
+        def link(top):
+            os.symlink("x", top + "/l")
+            os.utime(top + "/l", (LONG_AGO, LONG_AGO), follow_symlinks=False)
+            return self.moved(top + "/l", lambda: os.readlink(top + "/l")), \
+                self.moved(top + "/l", lambda: os.readlink(top + "/l"))
+        self.both(link)
+
+
+if __name__ == "__main__":
+    unittest.main()
