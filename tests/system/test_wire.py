@@ -323,7 +323,7 @@ class Refusals(Wire):
 
     def test_opens(self):
         self.refused(errno.EINVAL, self.c.open, self.f, 0)
-        self.refused(errno.EINVAL, self.c.open, self.f, 2, 1 << 9)
+        self.refused(errno.EINVAL, self.c.open, self.f, 2, 1 << 10)
         self.refused(errno.EINVAL, self.c.open, self.f, 2, raw.CREATE | raw.READ)
         self.refused(errno.EEXIST, self.c.open, self.dir, 1)
         self.refused(errno.ESTALE, self.c.read, 77, 0, 1)
@@ -341,7 +341,7 @@ class Refusals(Wire):
         self.refused(errno.EFBIG, self.c.call, "setattr", handle(self.f) + u64(0) + u32(8) + u32(0) * 3 + u64(2 ** 63) +
                      struct.pack("<qIqI", 0, 0, 0, 0))
         self.refused(errno.EINVAL, self.c.call, "access", handle(self.f) + u32(8))
-        self.refused(errno.EINVAL, self.c.rename, self.dir, "f", self.dir, "g", 4)
+        self.refused(errno.EINVAL, self.c.rename, self.dir, "f", self.dir, "g", 8)
         self.refused(errno.EINVAL, self.c.rename, self.dir, "f", self.dir, "g", 3)
         self.refused(errno.EINVAL, self.c.make, self.dir, "x", 0o644)
         self.refused(errno.EINVAL, self.c.make, self.dir, "x", stat.S_IFREG | 1 << 20)
