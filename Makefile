@@ -7,6 +7,7 @@
 # make lint       clang-format, clang-tidy, cppcheck, include directions
 # make install    DESTDIR= PREFIX=/usr/local
 # make conformance PJDFSTEST=DIR    run a built pjdfstest checkout on a fresh mount
+# make exercise-bigdir              a directory of a million entries through two mounts (ENTRIES=N)
 # SAN=address,undefined | SAN=thread    a sanitizer build, in its own folder; works with check too
 # DEBUG=1         no optimisation, in its own folder
 
@@ -59,7 +60,7 @@ PROGRAMS := berthd berth berth-api berth-fn
 # demo and check build on all processors, unless make was told a number.
 JOBS := $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc 2>/dev/null || echo 1))
 
-.PHONY: all libraries deps deps-build deps-check deps-docker deps-lint demo check conformance unit fuzz lint install clean
+.PHONY: all libraries deps deps-build deps-check deps-docker deps-lint demo check conformance exercise-bigdir unit fuzz lint install clean
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -122,6 +123,10 @@ check: deps-check
 conformance: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all
 	@BERTH_BUILD=$(BUILD) tests/conformance $(PJDFSTEST)
+
+exercise-bigdir: deps-check
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@BERTH_BUILD=$(BUILD) tests/posix/bigdir.py $(if $(ENTRIES),--entries $(ENTRIES))
 
 # --- unit tests: tests/unit/test_FOLDER_*.c links the objects of that folder and those below it ---
 
