@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Attributes, access and the status of the mount. Loop's thread; see request.h.
+// Attributes, access and the size of the file system. Loop's thread; see request.h.
 #include "client/fuse_ops.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define ATTR_ROOM      128u
-#define STATUS_XATTR   "system.berth.status"
-#define STATUS_SIZE    8192u
 #define KILL_PRIV_BITS (FUSE_SET_ATTR_KILL_SUID | FUSE_SET_ATTR_KILL_SGID | FUSE_SET_ATTR_KILL_PRIV)
 
 static void getattr_done(struct request *request, struct reader *body)
@@ -155,22 +153,4 @@ void op_statfs(fuse_req_t fuse, fuse_ino_t id)
         return;
     wire_put_statfs_request(&request->body, &message);
     request_send(request);
-}
-
-// The mount's own status, answered here also while the server is away. Other attributes are not built yet;
-// ENOSYS would keep the kernel from asking for this one.
-void op_getxattr(fuse_req_t fuse, fuse_ino_t id, const char *name, size_t size)
-{
-    char text[STATUS_SIZE];
-    if (id != NODE_ROOT || strcmp(name, STATUS_XATTR) != 0) {
-        fuse_reply_err(fuse, EOPNOTSUPP);
-        return;
-    }
-    size_t n = status_json(mount_of(fuse), text, sizeof(text));
-    if (size == 0)
-        fuse_reply_xattr(fuse, n);
-    else if (size < n)
-        fuse_reply_err(fuse, ERANGE);
-    else
-        fuse_reply_buf(fuse, text, n);
 }

@@ -25,7 +25,12 @@ void op_getattr(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi);
 void op_setattr(fuse_req_t fuse, fuse_ino_t id, struct stat *attr, int to_set, struct fuse_file_info *fi);
 void op_access(fuse_req_t fuse, fuse_ino_t id, int mask);
 void op_statfs(fuse_req_t fuse, fuse_ino_t id);
+
+// fuse_xattr.c
 void op_getxattr(fuse_req_t fuse, fuse_ino_t id, const char *name, size_t size);
+void op_listxattr(fuse_req_t fuse, fuse_ino_t id, size_t size);
+void op_setxattr(fuse_req_t fuse, fuse_ino_t id, const char *name, const char *value, size_t size, int flags);
+void op_removexattr(fuse_req_t fuse, fuse_ino_t id, const char *name);
 
 // fuse_open.c
 void op_open(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi);

@@ -117,6 +117,16 @@ struct fs_cred {
 #define FS_RENAME_EXCHANGE  (1u << 1)
 #define FS_RENAME_WHITEOUT  (1u << 2) // leaves a character device 0:0 where the file was
 
+// --- extended attributes ---
+
+#define FS_XATTR_NAME_MAX  255u   // bytes of a name, as Linux
+#define FS_XATTR_VALUE_MAX 65536u // bytes of a value, as Linux
+#define FS_XATTR_LIST_MAX  65536u // bytes of one inode's names with a NUL each, as Linux lists
+#define FS_XATTR_TOTAL_MAX (2 * FS_XATTR_VALUE_MAX) // bytes of those names and the values
+
+#define FS_XATTR_CREATE    (1u << 0) // EEXIST when it is there
+#define FS_XATTR_REPLACE   (1u << 1) // ENODATA when it is not
+
 // --- access(2) mask, as R_OK | W_OK | X_OK ---
 
 #define FS_MAY_EXEC  1u

@@ -29,6 +29,8 @@ static unsigned op_flags(uint16_t op)
     case WIRE_BYE:
         return OP_ONCE | OP_NO_CRED;
     case WIRE_SETATTR:
+    case WIRE_SETXATTR:
+    case WIRE_REMOVEXATTR:
     case WIRE_MAKE:
     case WIRE_LINK:
     case WIRE_UNLINK:

@@ -79,10 +79,13 @@ static int set_all(struct core *core, const struct fs_cred *cred, struct inode *
     if (set->mask & FS_SET_SIZE) {
         if (set->size != stored.attr.size)
             result = truncate_to(core, &stored, set->size);
-        stored.attr.mtime = now;
-        set_permissions(permission_mode_after_write(cred, &stored.attr), &stored.attr);
+        if (result == 0)
+            result = contents_changed(core, cred, &stored, now);
         inode->blocks_stale = true;
     }
+    if (result == 0 && (set->mask & (FS_SET_UID | FS_SET_GID | FS_SET_KILL_PRIV)) &&
+        !S_ISDIR(stored.attr.mode))
+        result = inode_kill_capability(core, &stored);
     set_owner_and_mode(cred, set, &stored.attr);
     set_times(set, now, &stored.attr);
     stored_touch(&stored, now, false);

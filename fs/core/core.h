@@ -59,6 +59,22 @@ int core_rename(struct core *core, const struct fs_cred *cred, fs_ino parent, st
 // Writes at most FS_SYMLINK_MAX bytes to target (no NUL).
 int core_readlink(struct core *core, fs_ino ino, char *target, size_t *ret_length);
 
+// --- extended attributes ---
+
+// user.* of files and directories, trusted.* for root alone, security.*; others -EOPNOTSUPP. Names are 1 to
+// FS_XATTR_NAME_MAX bytes (-ERANGE). Size 0 asks for the length alone; one that is too small is -ERANGE.
+int core_getxattr(struct core *core, const struct fs_cred *cred, fs_ino ino, struct fs_name name, void *value,
+                  size_t size, size_t *ret_n);
+// Each name with a NUL behind it; at most FS_XATTR_LIST_MAX bytes.
+int core_listxattr(struct core *core, const struct fs_cred *cred, fs_ino ino, char *names, size_t size,
+                   size_t *ret_n);
+// FS_XATTR_*. -E2BIG past FS_XATTR_VALUE_MAX; -ENOSPC past what one inode may hold (FS_XATTR_LIST_MAX,
+// FS_XATTR_TOTAL_MAX).
+int core_setxattr(struct core *core, const struct fs_cred *cred, fs_ino ino, struct fs_name name,
+                  const void *value, size_t n, uint32_t flags);
+int core_removexattr(struct core *core, const struct fs_cred *cred, fs_ino ino,
+                     struct fs_name name); // -ENODATA
+
 // --- opens ---
 
 // FS_OPEN_*; a directory is opened with FS_OPEN_READ (| FS_OPEN_DIRECTORY). FS_OPEN_TRUNC truncates. An inode

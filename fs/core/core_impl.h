@@ -21,7 +21,9 @@
 #define CORE_DEPTH_MAX     100000u // directories walked upwards before the tree is called damaged
 
 // store_inode.flags
-#define INODE_LINKABLE (1u << 0) // made without a name (O_TMPFILE), and may still get its first
+#define INODE_XATTRS     STORE_XATTRS // may have extended attributes
+#define INODE_CAPABILITY (1u << 9)    // one of them is security.capability
+#define INODE_LINKABLE   (1u << 0)    // made without a name (O_TMPFILE), and may still get its first
 
 struct inode {
     struct table_node node; // in core->inodes, key: inode number
@@ -117,6 +119,14 @@ int check_make(struct core *core, const struct fs_cred *cred, fs_ino parent, str
                struct inode **ret_directory);
 // The inode was read: relatime, unless `open_flags` has FS_OPEN_NOATIME.
 void mark_read(struct core *core, struct inode *inode, uint32_t open_flags);
+// An inode's extended attributes, without asking for permissions; `stored` gets the flags and is to be put.
+int inode_xattr_put(struct core *core, struct store_inode *stored, struct fs_name name, const void *value,
+                    size_t n);
+int inode_xattr_remove(struct core *core, struct store_inode *stored, struct fs_name name); // -ENODATA
+int inode_kill_capability(struct core *core, struct store_inode *stored);
+// Contents changed at `now`: set-id bits go as POSIX asks, capabilities go, the times are marked.
+int contents_changed(struct core *core, const struct fs_cred *cred, struct store_inode *stored,
+                     struct fs_time now);
 int truncate_to(struct core *core, struct store_inode *stored, uint64_t size);
 
 #endif

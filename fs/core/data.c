@@ -49,6 +49,14 @@ int core_read(struct core *core, const struct core_file *file, uint64_t offset, 
     return result;
 }
 
+int contents_changed(struct core *core, const struct fs_cred *cred, struct store_inode *stored,
+                     struct fs_time now)
+{
+    stored->attr.mode = (stored->attr.mode & S_IFMT) | permission_mode_after_write(cred, &stored->attr);
+    stored_touch(stored, now, true);
+    return inode_kill_capability(core, stored);
+}
+
 static int write_at(struct core *core, const struct fs_cred *cred, struct inode *inode, uint64_t offset,
                     const void *bytes, size_t n)
 {
@@ -58,10 +66,9 @@ static int write_at(struct core *core, const struct fs_cred *cred, struct inode 
         return result;
     if (offset + n > stored.attr.size)
         stored.attr.size = offset + n;
-    stored.attr.mode = (stored.attr.mode & S_IFMT) | permission_mode_after_write(cred, &stored.attr);
-    stored_touch(&stored, core_now(core), true);
     inode->blocks_stale = true;
-    return inode_put(core, inode, &stored);
+    result = contents_changed(core, cred, &stored, core_now(core));
+    return result != 0 ? result : inode_put(core, inode, &stored);
 }
 
 static int check_write(const struct core_file *file, const struct inode *inode, uint64_t offset, size_t n)

@@ -52,8 +52,8 @@ static int truncate_open(struct core *core, const struct fs_cred *cred, struct i
         return result;
     if (stored.attr.size != 0)
         result = truncate_to(core, &stored, 0);
-    stored_touch(&stored, core_now(core), true);
-    stored.attr.mode = (stored.attr.mode & S_IFMT) | permission_mode_after_write(cred, &stored.attr);
+    if (result == 0)
+        result = contents_changed(core, cred, &stored, core_now(core));
     inode->blocks_stale = true;
     if (result == 0)
         result = inode_put(core, inode, &stored);

@@ -179,6 +179,31 @@ static int fault_data_resize(struct store *store, fs_ino ino, uint64_t from, uin
     return error ? error : store_data_resize(inner_of(store), ino, from, to);
 }
 
+static int fault_xattr_get(struct store *store, fs_ino ino, struct fs_name name, void *value, size_t size,
+                           size_t *ret_n)
+{
+    int error = due(store, "xattr_get", false);
+    return error ? error : store_xattr_get(inner_of(store), ino, name, value, size, ret_n);
+}
+
+static int fault_xattr_put(struct store *store, fs_ino ino, struct fs_name name, const void *value, size_t n)
+{
+    int error = due(store, "xattr_put", true);
+    return error ? error : store_xattr_put(inner_of(store), ino, name, value, n);
+}
+
+static int fault_xattr_remove(struct store *store, fs_ino ino, struct fs_name name)
+{
+    int error = due(store, "xattr_remove", true);
+    return error ? error : store_xattr_remove(inner_of(store), ino, name);
+}
+
+static int fault_xattr_list(struct store *store, fs_ino ino, store_visit_xattr *visit, void *context)
+{
+    int error = due(store, "xattr_list", false);
+    return error ? error : store_xattr_list(inner_of(store), ino, visit, context);
+}
+
 static int fault_session_put(struct store *store, uint64_t id, uint32_t part, const void *bytes, size_t n)
 {
     int error = due(store, "session_put", true);
@@ -248,6 +273,10 @@ static const struct store_ops fault_ops = {
     .data_read = fault_data_read,
     .data_write = fault_data_write,
     .data_resize = fault_data_resize,
+    .xattr_get = fault_xattr_get,
+    .xattr_put = fault_xattr_put,
+    .xattr_remove = fault_xattr_remove,
+    .xattr_list = fault_xattr_list,
     .session_put = fault_session_put,
     .session_remove = fault_session_remove,
     .session_list = fault_session_list,

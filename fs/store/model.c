@@ -28,6 +28,13 @@ struct model_page {
     uint8_t *bytes; // owned, PAGE_SIZE
 };
 
+struct model_xattr {
+    char name[FS_XATTR_NAME_MAX];
+    size_t name_length;
+    uint8_t *value; // owned; NULL: not there
+    size_t n;
+};
+
 struct model_node {
     fs_ino ino;
     bool has_inode;
@@ -36,6 +43,8 @@ struct model_node {
     size_t n_entries, entries_capacity;
     struct model_page *pages; // ascending by index
     size_t n_pages, pages_capacity;
+    struct model_xattr *xattrs; // ascending by the name's bytes
+    size_t n_xattrs, xattrs_capacity;
 };
 
 // A part of a session.
@@ -46,7 +55,7 @@ struct model_part {
     size_t n;
 };
 
-enum undo_kind { UNDO_INODE, UNDO_ENTRY, UNDO_PAGE, UNDO_PART };
+enum undo_kind { UNDO_INODE, UNDO_ENTRY, UNDO_PAGE, UNDO_XATTR, UNDO_PART };
 
 // What stood there before: `was_there` false says nothing did.
 struct undo {
@@ -56,6 +65,7 @@ struct undo {
     struct store_inode inode;
     struct model_entry entry; // the name is set, and owned, in either case
     struct model_page page;   // bytes are owned, NULL when nothing was there
+    struct model_xattr xattr; // the value is owned
     struct model_part part;   // bytes are owned
 };
 
@@ -136,8 +146,11 @@ static void node_free(struct model_node *node)
         free(node->entries[i].name);
     for (size_t i = 0; i < node->n_pages; i++)
         free(node->pages[i].bytes);
+    for (size_t i = 0; i < node->n_xattrs; i++)
+        free(node->xattrs[i].value);
     free(node->entries);
     free(node->pages);
+    free(node->xattrs);
     free(node);
 }
 
@@ -211,6 +224,53 @@ static void page_delete(struct model_node *node, struct model_page *page)
     memmove(page, page + 1, (node->n_pages - at) * sizeof(*page));
 }
 
+// --- extended attributes of a node ---
+
+static struct fs_name xattr_name(const struct model_xattr *xattr)
+{
+    return (struct fs_name){.bytes = xattr->name, .length = xattr->name_length};
+}
+
+static int name_compare(struct fs_name a, struct fs_name b)
+{
+    int order = memcmp(a.bytes, b.bytes, MIN(a.length, b.length));
+    return order != 0 ? order : (a.length > b.length) - (a.length < b.length);
+}
+
+static size_t xattr_position(const struct model_node *node, struct fs_name name)
+{
+    size_t at = 0;
+    while (at < node->n_xattrs && name_compare(xattr_name(&node->xattrs[at]), name) < 0)
+        at++;
+    return at;
+}
+
+static struct model_xattr *xattr_find(const struct model_node *node, struct fs_name name)
+{
+    size_t at = node ? xattr_position(node, name) : 0;
+    bool there = node && at < node->n_xattrs && name_compare(xattr_name(&node->xattrs[at]), name) == 0;
+    return there ? &node->xattrs[at] : NULL;
+}
+
+// Puts it where it belongs, or takes away what is there when it has no value; *ret_old is what was there.
+// Needs room in the array.
+static void xattr_swap(struct model_node *node, const struct model_xattr *fresh, struct model_xattr *ret_old)
+{
+    struct fs_name name = xattr_name(fresh);
+    size_t at = xattr_position(node, name), after = node->n_xattrs - at;
+    bool there = xattr_find(node, name) != NULL;
+    *ret_old = there ? node->xattrs[at] : *fresh;
+    if (!there)
+        ret_old->value = NULL;
+    if (there && !fresh->value)
+        memmove(node->xattrs + at, node->xattrs + at + 1, (after - 1) * sizeof(*fresh));
+    else if (!there && fresh->value)
+        memmove(node->xattrs + at + 1, node->xattrs + at, after * sizeof(*fresh));
+    node->n_xattrs += (size_t)(fresh->value != NULL) - (size_t)there;
+    if (fresh->value)
+        node->xattrs[at] = *fresh;
+}
+
 // --- parts of sessions ---
 
 static size_t part_position(const struct model *model, uint64_t id, uint32_t part)
@@ -249,6 +309,7 @@ static void undo_free(struct undo *undo)
 {
     free(undo->entry.name);
     free(undo->page.bytes);
+    free(undo->xattr.value);
     free(undo->part.bytes);
 }
 
@@ -328,6 +389,13 @@ static void undo_page(struct undo *undo)
     }
 }
 
+static void undo_xattr(struct undo *undo)
+{
+    struct model_xattr undone;
+    xattr_swap(undo->node, &undo->xattr, &undone);
+    undo->xattr = undone;
+}
+
 static void undo_part(struct model *model, struct undo *undo)
 {
     struct model_part undone;
@@ -349,6 +417,9 @@ static void undo_down_to(struct model *model, size_t length)
             break;
         case UNDO_PAGE:
             undo_page(undo);
+            break;
+        case UNDO_XATTR:
+            undo_xattr(undo);
             break;
         case UNDO_PART:
             undo_part(model, undo);
@@ -448,6 +519,22 @@ static int drop_page(struct model *model, struct model_node *node, struct model_
     return result;
 }
 
+// Takes the value over. NULL: takes away what is there.
+static int xattr_set(struct model *model, struct model_node *node, struct fs_name name, uint8_t *value,
+                     size_t n)
+{
+    struct model_xattr fresh = {.name_length = name.length, .value = value, .n = n};
+    memcpy(fresh.name, name.bytes, name.length);
+    bool room = array_room(&node->xattrs, &node->xattrs_capacity, node->n_xattrs, sizeof(fresh)) == 0;
+    struct undo *undo = room ? undo_push(model, UNDO_XATTR, node) : NULL;
+    if (!undo) {
+        free(value);
+        return -ENOMEM;
+    }
+    xattr_swap(node, &fresh, &undo->xattr);
+    return 0;
+}
+
 static int model_inode_remove(struct store *store, fs_ino ino)
 {
     struct model *model = model_of(store);
@@ -457,6 +544,9 @@ static int model_inode_remove(struct store *store, fs_ino ino)
     int result = undo_push_inode(model, node);
     while (result == 0 && node->n_pages > 0)
         result = drop_page(model, node, &node->pages[node->n_pages - 1]);
+    // The last first: a swap takes the entry with its value away.
+    while (result == 0 && (node->inode.flags & STORE_XATTRS) && node->n_xattrs > 0)
+        result = xattr_set(model, node, xattr_name(&node->xattrs[node->n_xattrs - 1]), NULL, 0);
     if (result == 0)
         node->has_inode = false;
     return result;
@@ -674,6 +764,48 @@ static int model_data_resize(struct store *store, fs_ino ino, uint64_t from, uin
     return 0;
 }
 
+// --- operations: extended attributes ---
+
+static int model_xattr_get(struct store *store, fs_ino ino, struct fs_name name, void *value, size_t size,
+                           size_t *ret_n)
+{
+    const struct model_xattr *xattr = xattr_find(node_get(model_of(store), ino), name);
+    if (!xattr)
+        return -ENODATA;
+    if (MIN(size, xattr->n) > 0)
+        memcpy(value, xattr->value, MIN(size, xattr->n));
+    *ret_n = xattr->n;
+    return 0;
+}
+
+static int model_xattr_put(struct store *store, fs_ino ino, struct fs_name name, const void *value, size_t n)
+{
+    struct model *model = model_of(store);
+    struct model_node *node = node_make(model, ino);
+    uint8_t *copy = node ? malloc(n + 1) : NULL; // an empty value is there, too
+    if (!copy)
+        return -ENOMEM;
+    if (n > 0)
+        memcpy(copy, value, n);
+    return xattr_set(model, node, name, copy, n);
+}
+
+static int model_xattr_remove(struct store *store, fs_ino ino, struct fs_name name)
+{
+    struct model *model = model_of(store);
+    struct model_node *node = node_get(model, ino);
+    return xattr_find(node, name) ? xattr_set(model, node, name, NULL, 0) : -ENODATA;
+}
+
+static int model_xattr_list(struct store *store, fs_ino ino, store_visit_xattr *visit, void *context)
+{
+    const struct model_node *node = node_get(model_of(store), ino);
+    for (size_t i = 0; node && i < node->n_xattrs; i++)
+        if (!visit(context, xattr_name(&node->xattrs[i]), node->xattrs[i].n))
+            break;
+    return 0;
+}
+
 // --- operations: sessions ---
 
 // Takes the bytes over.
@@ -795,6 +927,10 @@ static const struct store_ops model_ops = {
     .data_read = model_data_read,
     .data_write = model_data_write,
     .data_resize = model_data_resize,
+    .xattr_get = model_xattr_get,
+    .xattr_put = model_xattr_put,
+    .xattr_remove = model_xattr_remove,
+    .xattr_list = model_xattr_list,
     .session_put = model_session_put,
     .session_remove = model_session_remove,
     .session_list = model_session_list,

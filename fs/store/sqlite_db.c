@@ -40,6 +40,8 @@ static const char *const schema[] = {
     "CREATE TABLE usage (id INTEGER PRIMARY KEY, inodes INTEGER NOT NULL, bytes INTEGER NOT NULL)",
     "CREATE TABLE session (id INTEGER NOT NULL, part INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (id, "
     "part)) WITHOUT ROWID",
+    "CREATE TABLE xattr (ino INTEGER NOT NULL, name BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (ino, "
+    "name)) WITHOUT ROWID",
 };
 
 // --- errors ---

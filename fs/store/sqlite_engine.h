@@ -57,7 +57,7 @@ int numbers_take(struct numbers *numbers, enum number_kind kind, uint32_t n, uin
     X(USAGE_GET, "SELECT inodes, bytes FROM usage WHERE id = 1")                                             \
     X(USAGE_PUT, "UPDATE usage SET inodes = ?1, bytes = ?2 WHERE id = 1")                                    \
     X(INODE_GET, "SELECT " INODE_COLUMNS ", " INODE_FILE " FROM inode i WHERE i.ino = ?1")                   \
-    X(INODE_SIZE, "SELECT mode, size FROM inode WHERE ino = ?1")                                             \
+    X(INODE_SIZE, "SELECT mode, size, flags FROM inode WHERE ino = ?1")                                      \
     X(INODE_INSERT, "INSERT INTO inode VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)") \
     X(INODE_UPDATE,                                                                                          \
       "UPDATE inode SET mode=?2, nlink=?3, uid=?4, gid=?5, rdev=?6, size=?7, parent=?8, flags=?9, "          \
@@ -89,7 +89,14 @@ int numbers_take(struct numbers *numbers, enum number_kind kind, uint32_t n, uin
     X(INTENT_GET, "SELECT seq FROM intent WHERE file = ?1")                                                  \
     X(INTENT_DELETE, "DELETE FROM intent WHERE file = ?1")                                                   \
     X(INTENT_LIST, "SELECT file, size FROM intent WHERE seq <= ?1 ORDER BY seq LIMIT ?2")                    \
-    X(SESSION_PUT, "INSERT INTO session (id, part, bytes) VALUES (?1, ?2, ?3) ON CONFLICT (id, part) DO "     \
+    X(XATTR_GET, "SELECT value FROM xattr WHERE ino = ?1 AND name = ?2")                                     \
+    X(XATTR_PUT,                                                                                             \
+      "INSERT INTO xattr (ino, name, value) VALUES (?1, ?2, ?3) ON CONFLICT (ino, name) DO UPDATE "          \
+      "SET value = ?3")                                                                                      \
+    X(XATTR_DELETE, "DELETE FROM xattr WHERE ino = ?1 AND name = ?2")                                        \
+    X(XATTR_DELETE_ALL, "DELETE FROM xattr WHERE ino = ?1")                                                  \
+    X(XATTR_LIST, "SELECT name, length(value) FROM xattr WHERE ino = ?1 ORDER BY name")                      \
+    X(SESSION_PUT, "INSERT INTO session (id, part, bytes) VALUES (?1, ?2, ?3) ON CONFLICT (id, part) DO "    \
                    "UPDATE SET bytes = ?3")                                                                  \
     X(SESSION_DELETE, "DELETE FROM session WHERE id = ?1")                                                   \
     X(SESSION_LIST, "SELECT id, part, bytes FROM session ORDER BY id, part")                                 \
@@ -227,6 +234,11 @@ int dentry_replace(struct store *store, fs_ino parent, struct fs_name name, fs_i
 int dentry_remove(struct store *store, fs_ino parent, struct fs_name name);
 int dentry_list(struct store *store, fs_ino parent, uint64_t after, bool inodes, store_visit_dentry *visit,
                 void *context);
+int xattr_get(struct store *store, fs_ino ino, struct fs_name name, void *value, size_t size, size_t *ret_n);
+int xattr_put(struct store *store, fs_ino ino, struct fs_name name, const void *value, size_t n);
+int xattr_remove(struct store *store, fs_ino ino, struct fs_name name);
+int xattr_list(struct store *store, fs_ino ino, store_visit_xattr *visit, void *context);
+int xattr_remove_all(struct engine *engine, fs_ino ino);
 int session_put(struct store *store, uint64_t id, uint32_t part, const void *bytes, size_t n);
 int session_remove(struct store *store, uint64_t id);
 int session_list(struct store *store, store_visit_session *visit, void *context);

@@ -84,7 +84,9 @@ int engine_inode_get(struct store *store, fs_ino ino, struct store_inode *ret_in
     return result;
 }
 
-int inode_size(struct engine *engine, fs_ino ino, uint32_t *ret_mode, uint64_t *ret_size)
+// What inode_size() asks for, and the flags.
+static int inode_known(struct engine *engine, fs_ino ino, uint32_t *ret_mode, uint64_t *ret_size,
+                       uint32_t *ret_flags)
 {
     int result = 0;
     sqlite3_stmt *statement = db_statement(engine, ST_INODE_SIZE, &result);
@@ -97,12 +99,20 @@ int inode_size(struct engine *engine, fs_ino ino, uint32_t *ret_mode, uint64_t *
     bool damaged = false;
     uint32_t mode = (uint32_t)db_integer(statement, 0, 0, 0177777, &damaged);
     uint64_t size = (uint64_t)db_integer(statement, 1, 0, FS_FILE_SIZE_MAX, &damaged);
+    uint32_t flags = (uint32_t)db_integer(statement, 2, 0, UINT32_MAX, &damaged);
     db_done(statement);
     if (damaged)
         return -EUCLEAN;
     *ret_mode = mode;
     *ret_size = size;
+    *ret_flags = flags;
     return 0;
+}
+
+int inode_size(struct engine *engine, fs_ino ino, uint32_t *ret_mode, uint64_t *ret_size)
+{
+    uint32_t flags;
+    return inode_known(engine, ino, ret_mode, ret_size, &flags);
 }
 
 static void bind_time(sqlite3_stmt *statement, int index, struct fs_time time)
@@ -164,11 +174,13 @@ int engine_inode_put(struct store *store, const struct store_inode *inode)
 int engine_inode_remove(struct store *store, fs_ino ino)
 {
     struct engine *engine = engine_of(store);
-    uint32_t mode;
+    uint32_t mode, flags;
     uint64_t size;
     int result = engine_writable(engine);
     if (result == 0)
-        result = inode_size(engine, ino, &mode, &size);
+        result = inode_known(engine, ino, &mode, &size, &flags);
+    if (result == 0 && (flags & STORE_XATTRS))
+        result = xattr_remove_all(engine, ino);
     if (result == 0 && (S_ISREG(mode) || S_ISLNK(mode)))
         result = data_remove(engine, ino);
     sqlite3_stmt *statement = result == 0 ? db_statement(engine, ST_INODE_DELETE, &result) : NULL;

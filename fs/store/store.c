@@ -252,6 +252,48 @@ int store_data_resize(struct store *store, fs_ino ino, uint64_t from, uint64_t t
     return store->ops->data_resize(store, ino, from, to);
 }
 
+// --- extended attributes ---
+
+static void assert_xattr_name(struct fs_name name)
+{
+    fs_assert(name.length >= 1 && name.length <= FS_XATTR_NAME_MAX);
+}
+
+int store_xattr_get(struct store *store, fs_ino ino, struct fs_name name, void *value, size_t size,
+                    size_t *ret_n)
+{
+    assert_readable(store);
+    assert_xattr_name(name);
+    if (!ino_possible(ino))
+        return -ENODATA;
+    return store->ops->xattr_get(store, ino, name, value, size, ret_n);
+}
+
+int store_xattr_put(struct store *store, fs_ino ino, struct fs_name name, const void *value, size_t n)
+{
+    assert_writable(store);
+    assert_xattr_name(name);
+    fs_assert(ino_possible(ino) && n <= FS_XATTR_VALUE_MAX);
+    return store->ops->xattr_put(store, ino, name, value, n);
+}
+
+int store_xattr_remove(struct store *store, fs_ino ino, struct fs_name name)
+{
+    assert_writable(store);
+    assert_xattr_name(name);
+    if (!ino_possible(ino))
+        return -ENODATA;
+    return store->ops->xattr_remove(store, ino, name);
+}
+
+int store_xattr_list(struct store *store, fs_ino ino, store_visit_xattr *visit, void *context)
+{
+    assert_readable(store);
+    if (!ino_possible(ino))
+        return 0;
+    return store->ops->xattr_list(store, ino, visit, context);
+}
+
 // --- sessions ---
 
 int store_session_put(struct store *store, uint64_t id, uint32_t part, const void *bytes, size_t n)

@@ -35,8 +35,9 @@ struct store_inode {
     struct fs_attr attr;
     fs_ino parent;  // directory: its parent (the root: itself); others: a directory that links it, exact when
                     // nlink == 1
-    uint32_t flags; // reserved to core; kept as given
+    uint32_t flags; // reserved to core but for STORE_XATTRS; kept as given
 };
+#define STORE_XATTRS (1u << 8) // it may have extended attributes; without, its removal looks for none
 
 struct store_dentry {
     fs_ino ino;
@@ -106,10 +107,24 @@ int store_data_write(struct store *store, fs_ino ino, uint64_t size, uint64_t of
 // From size `from` to size `to`; either may be larger.
 int store_data_resize(struct store *store, fs_ino ino, uint64_t from, uint64_t to);
 
+// --- extended attributes ---
+
+// Of an inode that is there and says STORE_XATTRS in the same transaction; they go with it. Names are
+// 1..FS_XATTR_NAME_MAX bytes, values at most FS_XATTR_VALUE_MAX. What they mean, and how many fit, is core's
+// to say. At most `size` bytes of the value are copied; *ret_n is the length of the whole. -ENODATA.
+int store_xattr_get(struct store *store, fs_ino ino, struct fs_name name, void *value, size_t size,
+                    size_t *ret_n);
+int store_xattr_put(struct store *store, fs_ino ino, struct fs_name name, const void *value, size_t n);
+int store_xattr_remove(struct store *store, fs_ino ino, struct fs_name name); // -ENODATA
+// Ascending by the name's bytes, with the length of the value, until visit returns false. The name lives for
+// the call. Visitors do not call the store.
+typedef bool store_visit_xattr(void *context, struct fs_name name, size_t value_length);
+int store_xattr_list(struct store *store, fs_ino ino, store_visit_xattr *visit, void *context);
+
 // --- sessions ---
 
-// What a server keeps of its clients, opaque to the store: part 0 is the session itself, parts 1 and up are the
-// last replies on its slots. In the transaction of what they answer.
+// What a server keeps of its clients, opaque to the store: part 0 is the session itself, parts 1 and up are
+// the last replies on its slots. In the transaction of what they answer.
 #define STORE_SESSION_PART_MAX 8192u // bytes
 #define STORE_SESSION_PARTS    1024u
 // Inserts or replaces. id is 1..INT64_MAX, n at least 1.

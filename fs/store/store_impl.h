@@ -37,6 +37,11 @@ struct store_ops {
     int (*data_write)(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, const void *bytes,
                       size_t n);
     int (*data_resize)(struct store *store, fs_ino ino, uint64_t from, uint64_t to);
+    int (*xattr_get)(struct store *store, fs_ino ino, struct fs_name name, void *value, size_t size,
+                     size_t *ret_n);
+    int (*xattr_put)(struct store *store, fs_ino ino, struct fs_name name, const void *value, size_t n);
+    int (*xattr_remove)(struct store *store, fs_ino ino, struct fs_name name);
+    int (*xattr_list)(struct store *store, fs_ino ino, store_visit_xattr *visit, void *context);
     int (*session_put)(struct store *store, uint64_t id, uint32_t part, const void *bytes, size_t n);
     int (*session_remove)(struct store *store, uint64_t id);
     int (*session_list)(struct store *store, store_visit_session *visit, void *context);

@@ -108,6 +108,13 @@ struct world_dump {
     size_t n_directories;
 };
 
+static inline bool world_dump_xattr(void *context, struct fs_name name, size_t value_length)
+{
+    FILE *out = context;
+    fprintf(out, " %.*s=%zu", (int)name.length, name.bytes, value_length);
+    return true;
+}
+
 static inline void world_dump_attr(struct world_dump *dump, fs_ino ino)
 {
     struct fs_attr a;
@@ -130,6 +137,7 @@ static inline void world_dump_attr(struct world_dump *dump, fs_ino ino)
             fputc(bytes[i] ? bytes[i] : '0', dump->out);
         fputc('"', dump->out);
     }
+    assert_int_equal(store_xattr_list(dump->world->store, ino, world_dump_xattr, dump->out), 0);
     fputc('\n', dump->out);
 }
 

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LARGE (300u * 1024u)
+#define LARGE      (300u * 1024u)
+#define NAME(text) fs_name_of(text)
 
 // --- helpers ---
 
@@ -790,6 +791,152 @@ static void rollbacks_undo_parts_of_sessions(void **state)
     assert_parts(store, "7.0=seven 7.1=one ");
 }
 
+// --- extended attributes ---
+
+struct listed_xattrs {
+    char text[1024];
+    size_t n, max;
+};
+
+static bool list_xattr(void *context, struct fs_name name, size_t value_length)
+{
+    struct listed_xattrs *listed = context;
+    size_t used = strlen(listed->text);
+    snprintf(listed->text + used, sizeof(listed->text) - used, "%.*s=%zu ", (int)name.length, name.bytes,
+             value_length);
+    return ++listed->n < listed->max;
+}
+
+static void assert_xattrs(struct store *store, fs_ino ino, const char *expected)
+{
+    struct listed_xattrs listed = {.max = SIZE_MAX};
+    assert_int_equal(store_xattr_list(store, ino, list_xattr, &listed), 0);
+    assert_string_equal(listed.text, expected);
+}
+
+static void assert_xattr(struct store *store, fs_ino ino, const char *name, const char *expected)
+{
+    char value[64];
+    size_t n = 99;
+    assert_int_equal(store_xattr_get(store, ino, fs_name_of(name), value, sizeof(value), &n), 0);
+    assert_int_equal(n, strlen(expected));
+    assert_memory_equal(value, expected, n);
+}
+
+static void put_xattr(struct store *store, fs_ino ino, const char *name, const char *value)
+{
+    assert_int_equal(store_xattr_put(store, ino, fs_name_of(name), value, strlen(value)), 0);
+}
+
+static void make_xattr_file(struct store *store, fs_ino ino)
+{
+    struct store_inode inode = suite_inode(ino, S_IFREG | 0644, 0);
+    inode.flags = STORE_XATTRS;
+    assert_int_equal(store_inode_put(store, &inode), 0);
+}
+
+static void xattrs_come_back_as_put(void **state)
+{
+    struct store *store = store_of(state);
+    size_t n = 99;
+    char value[4] = "----";
+    suite_begin(store);
+    make_xattr_file(store, 80);
+    make_xattr_file(store, 81);
+    put_xattr(store, 80, "user.b", "old");
+    put_xattr(store, 80, "user.b", "bee");
+    put_xattr(store, 80, "user.a", "");
+    put_xattr(store, 80, "user", "shorter name");
+    put_xattr(store, 80, "user.\xff/", "any byte");
+    put_xattr(store, 81, "user.b", "another");
+    suite_commit(store);
+    assert_xattr(store, 80, "user.b", "bee");
+    assert_xattr(store, 80, "user.a", "");
+    assert_xattr(store, 81, "user.b", "another");
+    assert_xattrs(store, 80, "user=12 user.a=0 user.b=3 user.\xff/=8 ");
+    assert_xattrs(store, 82, "");
+    struct listed_xattrs two = {.max = 2};
+    assert_int_equal(store_xattr_list(store, 80, list_xattr, &two), 0);
+    assert_string_equal(two.text, "user=12 user.a=0 ");
+    // What does not fit is cut; its length is told.
+    assert_int_equal(store_xattr_get(store, 80, NAME("user"), value, 2, &n), 0);
+    assert_int_equal(n, 12);
+    assert_memory_equal(value, "sh--", 4);
+    assert_int_equal(store_xattr_get(store, 80, NAME("user"), NULL, 0, &n), 0);
+    n = 99;
+    assert_int_equal(store_xattr_get(store, 80, NAME("user.c"), value, 4, &n), -ENODATA);
+    assert_int_equal(store_xattr_get(store, 0, NAME("user"), value, 4, &n), -ENODATA);
+    assert_int_equal(n, 99);
+    suite_begin(store);
+    assert_int_equal(store_xattr_remove(store, 80, NAME("user.c")), -ENODATA);
+    assert_int_equal(store_xattr_remove(store, 80, NAME("user.a")), 0);
+    assert_int_equal(store_xattr_remove(store, 80, NAME("user.a")), -ENODATA);
+    suite_commit(store);
+    assert_xattrs(store, 80, "user=12 user.b=3 user.\xff/=8 ");
+}
+
+static void xattrs_at_their_largest(void **state)
+{
+    struct store *store = store_of(state);
+    static uint8_t value[FS_XATTR_VALUE_MAX], back[FS_XATTR_VALUE_MAX];
+    char name[FS_XATTR_NAME_MAX];
+    size_t n;
+    memset(name, 'n', sizeof(name));
+    suite_fill(value, sizeof(value), 5);
+    suite_begin(store);
+    make_xattr_file(store, 80);
+    struct fs_name longest = {name, sizeof(name)};
+    assert_int_equal(store_xattr_put(store, 80, longest, value, sizeof(value)), 0);
+    suite_commit(store);
+    assert_int_equal(store_xattr_get(store, 80, longest, back, sizeof(back), &n), 0);
+    assert_int_equal(n, sizeof(back));
+    assert_memory_equal(back, value, sizeof(back));
+}
+
+static void xattrs_go_with_their_inode(void **state)
+{
+    struct store *store = store_of(state);
+    suite_begin(store);
+    make_xattr_file(store, 80);
+    make_xattr_file(store, 81);
+    put_xattr(store, 80, "user.a", "1");
+    put_xattr(store, 80, "user.b", "2");
+    put_xattr(store, 81, "user.a", "3");
+    suite_commit(store);
+    suite_begin(store);
+    assert_int_equal(store_savepoint(store), 0);
+    assert_int_equal(store_inode_remove(store, 80), 0);
+    assert_xattrs(store, 80, "");
+    store_savepoint_rollback(store);
+    assert_xattr(store, 80, "user.b", "2");
+    assert_int_equal(store_inode_remove(store, 80), 0);
+    suite_commit(store);
+    assert_xattrs(store, 80, "");
+    assert_xattrs(store, 81, "user.a=1 ");
+}
+
+static void rollbacks_undo_xattrs(void **state)
+{
+    struct store *store = store_of(state);
+    suite_begin(store);
+    make_xattr_file(store, 80);
+    put_xattr(store, 80, "user.a", "1");
+    put_xattr(store, 80, "user.b", "2");
+    suite_commit(store);
+    suite_begin(store);
+    put_xattr(store, 80, "user.c", "3");
+    assert_int_equal(store_savepoint(store), 0);
+    put_xattr(store, 80, "user.a", "changed");
+    put_xattr(store, 80, "user.d", "4");
+    assert_int_equal(store_xattr_remove(store, 80, NAME("user.b")), 0);
+    assert_xattrs(store, 80, "user.a=7 user.c=1 user.d=1 ");
+    store_savepoint_rollback(store);
+    assert_xattrs(store, 80, "user.a=1 user.b=1 user.c=1 ");
+    assert_xattr(store, 80, "user.a", "1");
+    store_rollback(store);
+    assert_xattrs(store, 80, "user.a=1 user.b=1 ");
+}
+
 static void syncs_overlap(void **state)
 {
     struct store *store = store_of(state);
@@ -866,6 +1013,10 @@ static const struct {
     TEST(usage_counts_inodes_and_bytes),
     TEST(sessions_keep_their_parts),
     TEST(rollbacks_undo_parts_of_sessions),
+    TEST(xattrs_come_back_as_put),
+    TEST(xattrs_at_their_largest),
+    TEST(xattrs_go_with_their_inode),
+    TEST(rollbacks_undo_xattrs),
     TEST(syncs_overlap),
     TEST(symlink_target_is_data),
 };

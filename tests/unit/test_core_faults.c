@@ -37,8 +37,12 @@ static void scene_open(struct scene *scene)
     scene->x = world_make(world, scene->full, "x", S_IFREG | 0666);
     world_make(world, scene->b, "s", S_IFLNK | 0777);
     world_link(world, scene->f, scene->b, "h");
+    assert_int_equal(core_setxattr(world->core, &world_root, scene->x, fs_name_of("user.x"), "x", 1, 0), 0);
     scene->file = world_file(world, scene->f, FS_OPEN_READ | FS_OPEN_WRITE);
     world_write(world, scene->file, "hello");
+    // Writing, truncating and chown take it.
+    struct fs_name capability = fs_name_of("security.capability");
+    assert_int_equal(core_setxattr(world->core, &world_root, scene->f, capability, "cap", 3, 0), 0);
     scene->gone = world_file(world, world_make(world, scene->a, "gone", S_IFREG | 0666), FS_OPEN_WRITE);
     assert_int_equal(core_unlink(world->core, &world_root, scene->a, fs_name_of("gone")), 0);
     scene->made = NULL;
@@ -231,6 +235,16 @@ static int op_resolve_root(struct scene *scene)
     return core_resolve_root(CORE, &spec, &ino);
 }
 
+static int op_setxattr(struct scene *scene)
+{
+    return core_setxattr(CORE, &world_root, scene->e, NAME("user.new"), "value", 5, 0);
+}
+
+static int op_removexattr(struct scene *scene)
+{
+    return core_removexattr(CORE, &world_root, scene->x, NAME("user.x"));
+}
+
 static const struct {
     const char *name;
     int (*run)(struct scene *scene);
@@ -261,12 +275,15 @@ static const struct {
     {"append", op_append},
     {"write orphan", op_write_orphan},
     {"resolve root", op_resolve_root},
+    {"set attribute", op_setxattr},
+    {"remove attribute", op_removexattr},
 };
 
 static const char *const calls[] = {
-    "begin",      "savepoint",      "savepoint_release", "inode_get",       "inode_put",  "inode_remove",
-    "dentry_get", "dentry_put",     "dentry_replace",    "dentry_remove",   "dentry_any", "data_resize",
-    "data_write", "dentry_parents", "reserve_inos",      "reserve_cookies",
+    "begin",           "savepoint",   "savepoint_release", "inode_get",      "inode_put",
+    "inode_remove",    "dentry_get",  "dentry_put",        "dentry_replace", "dentry_remove",
+    "dentry_any",      "data_resize", "data_write",        "dentry_parents", "reserve_inos",
+    "reserve_cookies", "xattr_get",   "xattr_put",         "xattr_remove",   "xattr_list",
 };
 
 // Says where the first difference is.

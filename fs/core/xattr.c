@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+// Extended attributes: who may see and change which, and how much one inode holds. Owner thread; inside a
+// turn. Invariant: an inode with attributes says INODE_XATTRS, so that others cost no look into the store.
+#include "fs/base/check.h"
+#include "fs/core/core_impl.h"
+#include "fs/core/permission.h"
+#include <errno.h>
+#include <string.h>
+
+#define CAPABILITY "security.capability"
+
+// --- namespaces ---
+
+enum space { SPACE_NONE, SPACE_USER, SPACE_TRUSTED, SPACE_SECURITY };
+
+static const struct {
+    const char *prefix;
+    enum space space;
+} spaces[] = {{"user.", SPACE_USER}, {"trusted.", SPACE_TRUSTED}, {"security.", SPACE_SECURITY}};
+
+static bool name_is(struct fs_name name, const char *text)
+{
+    return name.length == strlen(text) && memcmp(name.bytes, text, name.length) == 0;
+}
+
+static int space_of(struct fs_name name, enum space *ret_space)
+{
+    if (name.length == 0 || name.length > FS_XATTR_NAME_MAX)
+        return -ERANGE;
+    for (size_t i = 0; i < ARRAY_LEN(spaces); i++) {
+        size_t n = strlen(spaces[i].prefix);
+        if (name.length < n || memcmp(name.bytes, spaces[i].prefix, n) != 0)
+            continue;
+        *ret_space = spaces[i].space;
+        return name.length == n ? -EINVAL : 0;
+    }
+    return -EOPNOTSUPP;
+}
+
+static int check_user(const struct fs_cred *cred, const struct fs_attr *attr, bool write)
+{
+    if (!S_ISREG(attr->mode) && !S_ISDIR(attr->mode))
+        return write ? -EPERM : -ENODATA;
+    bool owner = cred->uid == 0 || cred->uid == attr->uid;
+    if (write && S_ISDIR(attr->mode) && (attr->mode & S_ISVTX) && !owner)
+        return -EPERM;
+    return permission_check(cred, attr, write ? FS_MAY_WRITE : FS_MAY_READ);
+}
+
+// As Linux asks, in its order.
+static int check_access(const struct fs_cred *cred, const struct inode *inode, struct fs_name name,
+                        bool write)
+{
+    enum space space;
+    int result = space_of(name, &space);
+    if (result != 0)
+        return result;
+    if (space == SPACE_USER)
+        return check_user(cred, &inode->stored.attr, write);
+    if (cred->uid == 0 || (space == SPACE_SECURITY && !write))
+        return 0;
+    return write ? -EPERM : -ENODATA;
+}
+
+// --- reading ---
+
+int core_getxattr(struct core *core, const struct fs_cred *cred, fs_ino ino, struct fs_name name, void *value,
+                  size_t size, size_t *ret_n)
+{
+    struct inode *inode;
+    size_t n;
+    int result = inode_get(core, ino, &inode);
+    if (result == 0)
+        result = check_access(cred, inode, name, false);
+    if (result == 0 && !(inode->stored.flags & INODE_XATTRS))
+        result = -ENODATA;
+    if (result == 0)
+        result = store_xattr_get(core->store, ino, name, value, size, &n);
+    if (result == 0 && size > 0 && n > size)
+        result = -ERANGE;
+    if (result == 0)
+        *ret_n = n;
+    return result;
+}
+
+struct names {
+    char *bytes;
+    size_t n, size;
+    bool trusted; // are these shown
+};
+
+static bool list_name(void *context, struct fs_name name, size_t value_length)
+{
+    struct names *names = context;
+    (void)value_length;
+    enum space space = SPACE_NONE;
+    if (space_of(name, &space) == 0 && space == SPACE_TRUSTED && !names->trusted)
+        return true;
+    if (names->n + name.length + 1 <= names->size) {
+        memcpy(names->bytes + names->n, name.bytes, name.length);
+        names->bytes[names->n + name.length] = '\0';
+    }
+    names->n += name.length + 1;
+    return true;
+}
+
+int core_listxattr(struct core *core, const struct fs_cred *cred, fs_ino ino, char *names, size_t size,
+                   size_t *ret_n)
+{
+    struct inode *inode;
+    struct names listed = {.bytes = names, .size = size, .trusted = cred->uid == 0};
+    int result = inode_get(core, ino, &inode);
+    if (result == 0 && (inode->stored.flags & INODE_XATTRS))
+        result = store_xattr_list(core->store, ino, list_name, &listed);
+    if (result == 0 && size > 0 && listed.n > size)
+        result = -ERANGE;
+    if (result == 0)
+        *ret_n = listed.n;
+    return result;
+}
+
+// --- changing ---
+
+// What an inode holds beside one attribute.
+struct held {
+    struct fs_name but;
+    bool there; // that one
+    size_t names, values;
+};
+
+static bool count_held(void *context, struct fs_name name, size_t value_length)
+{
+    struct held *held = context;
+    if (name.length == held->but.length && memcmp(name.bytes, held->but.bytes, name.length) == 0) {
+        held->there = true;
+        return true;
+    }
+    held->names += name.length + 1;
+    held->values += value_length;
+    return true;
+}
+
+static int look_at_held(struct core *core, const struct store_inode *stored, struct fs_name but,
+                        struct held *ret_held)
+{
+    struct held held = {.but = but};
+    int result = 0;
+    if (stored->flags & INODE_XATTRS)
+        result = store_xattr_list(core->store, stored->attr.ino, count_held, &held);
+    if (result == 0)
+        *ret_held = held;
+    return result;
+}
+
+int inode_xattr_put(struct core *core, struct store_inode *stored, struct fs_name name, const void *value,
+                    size_t n)
+{
+    struct held held;
+    int result = look_at_held(core, stored, name, &held);
+    if (result != 0)
+        return result;
+    size_t names = held.names + name.length + 1;
+    if (names > FS_XATTR_LIST_MAX || names + held.values + n > FS_XATTR_TOTAL_MAX)
+        return -ENOSPC;
+    stored->flags |= INODE_XATTRS | (name_is(name, CAPABILITY) ? INODE_CAPABILITY : 0);
+    return store_xattr_put(core->store, stored->attr.ino, name, value, n);
+}
+
+int inode_xattr_remove(struct core *core, struct store_inode *stored, struct fs_name name)
+{
+    struct held held;
+    int result = look_at_held(core, stored, name, &held);
+    if (result == 0)
+        result = store_xattr_remove(core->store, stored->attr.ino, name);
+    if (result == 0 && name_is(name, CAPABILITY))
+        stored->flags &= ~INODE_CAPABILITY;
+    if (result == 0 && held.names == 0)
+        stored->flags &= ~INODE_XATTRS;
+    return result;
+}
+
+int inode_kill_capability(struct core *core, struct store_inode *stored)
+{
+    return stored->flags & INODE_CAPABILITY ? inode_xattr_remove(core, stored, fs_name_of(CAPABILITY)) : 0;
+}
+
+static int check_flags(struct core *core, const struct inode *inode, struct fs_name name, uint32_t flags)
+{
+    struct held held;
+    int result = flags != 0 ? look_at_held(core, &inode->stored, name, &held) : 0;
+    if (result != 0 || flags == 0)
+        return result;
+    if (!held.there)
+        return flags & FS_XATTR_REPLACE ? -ENODATA : 0;
+    return flags & FS_XATTR_CREATE ? -EEXIST : 0;
+}
+
+int core_setxattr(struct core *core, const struct fs_cred *cred, fs_ino ino, struct fs_name name,
+                  const void *value, size_t n, uint32_t flags)
+{
+    struct inode *inode;
+    if (n > FS_XATTR_VALUE_MAX)
+        return -E2BIG;
+    int result = inode_get(core, ino, &inode);
+    if (result == 0)
+        result = check_access(cred, inode, name, true);
+    if (result == 0)
+        result = check_flags(core, inode, name, flags);
+    if (result == 0)
+        result = write_begin(core);
+    if (result != 0)
+        return result;
+    struct store_inode stored = inode->stored;
+    stored_touch(&stored, core_now(core), false);
+    result = inode_xattr_put(core, &stored, name, value, n);
+    if (result == 0)
+        result = inode_put(core, inode, &stored);
+    return write_end(core, result);
+}
+
+int core_removexattr(struct core *core, const struct fs_cred *cred, fs_ino ino, struct fs_name name)
+{
+    struct inode *inode;
+    int result = inode_get(core, ino, &inode);
+    if (result == 0)
+        result = check_access(cred, inode, name, true);
+    if (result == 0 && !(inode->stored.flags & INODE_XATTRS))
+        result = -ENODATA;
+    if (result == 0)
+        result = write_begin(core);
+    if (result != 0)
+        return result;
+    struct store_inode stored = inode->stored;
+    stored_touch(&stored, core_now(core), false);
+    result = inode_xattr_remove(core, &stored, name);
+    if (result == 0)
+        result = inode_put(core, inode, &stored);
+    return write_end(core, result);
+}
