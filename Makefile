@@ -95,7 +95,8 @@ $(BUILD)/bin/berth-fn: $(SHIM_O) $(BASE_O)
 DEPS_BUILD  := gcc libc6-dev make pkg-config libfuse3-dev libuv1-dev libsqlite3-dev libssl-dev libmicrohttpd-dev \
                libjansson-dev libcurl4-openssl-dev
 DEPS_RUN    := fuse3 bubblewrap curl python3
-DEPS_CHECK  := libcmocka-dev awscli python3-boto3 git python3-venv
+DEPS_CHECK  := libcmocka-dev awscli python3-boto3 git python3-venv rsync acl attr zip unzip patch lmdb-utils python3-gdbm \
+               dbench stress-ng
 DEPS_DOCKER := docker.io docker-compose iptables mmdebstrap
 DEPS_LINT   := clang-format clang-tidy cppcheck
 
