@@ -4,6 +4,7 @@
 #include "client/commands.h"
 #include "client/mount.h"
 #include "client/mountinfo.h"
+#include "client/mountstatus.h"
 #include "fs/base/log.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -33,9 +34,11 @@ static int usage(FILE *out, int code)
           "Mounts an access point; returns when the mount answers.\n"
           "  -f            stay in the foreground\n"
           "  -o ro         read-only\n"
+          "  -o hard       calls wait for a server that does not answer (this is the default)\n"
           "  -o soft       calls fail with ETIMEDOUT when the server does not answer for timeo=SECONDS (30)\n"
           "  -o allow_other  other users may enter (on for root)\n"
           "  -o nolease    cache nothing (there are no leases yet: nothing is cached)\n"
+          "  -o suid, dev, noexec  as mount(8) has them; off unless given\n"
           "  -o profile=NAME  which profile of the AWS credentials file proves the identity\n"
           "Credentials come from where AWS tools look: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,\n"
           "AWS_SHARED_CREDENTIALS_FILE, AWS_PROFILE, ~/.aws/credentials.\n",
@@ -99,7 +102,7 @@ static int set_option(struct mount_options *options, struct words *words, const 
     else if (strcmp(option, "tls") == 0 || strncmp(option, "ca=", 3) == 0)
         return complain("%s: TLS is not built yet", option);
     else if (!words->sloppy) {
-        complain("no such mount option: %s", option);
+        complain("no such mount option: %s (berth mount --help lists them)", option);
         return WRONG;
     }
     return 0;
@@ -157,19 +160,32 @@ static int load_credentials(struct mount_options *options, const char *profile)
     return 0;
 }
 
+// What is mounted there may have lost its daemon.
+static int complain_busy(const char *path, const struct mount_options *options, const struct mountinfo *info)
+{
+    char text[MOUNTSTATUS_SIZE];
+    int result = mountstatus_read(options->mountpoint, text, sizeof(text));
+    if (result == -ENOTCONN)
+        return complain_silent(path, result);
+    return complain("mountpoint %s is busy: %s is mounted there; berth umount takes it away", path,
+                    info->source);
+}
+
 static int check_mountpoint(struct mount_options *options, const char *path)
 {
     struct mountinfo info;
     struct stat stat_of_it;
     int result = mountpoint_resolve(path, options->mountpoint);
+    if (result == -ENOENT)
+        return complain("mountpoint %s: no such directory; make it first (mkdir -p)", path);
     if (result < 0)
         return complain("mountpoint %s: %s", path, strerror(-result));
     if (mountinfo_find(options->mountpoint, &info) && info.is_berth)
-        return complain("mountpoint %s is busy: %s is already mounted there", path, info.source);
+        return complain_busy(path, options, &info);
     if (stat(options->mountpoint, &stat_of_it) < 0)
         return complain("mountpoint %s: %s", path, strerror(errno));
     if (!S_ISDIR(stat_of_it.st_mode))
-        return complain("mountpoint %s: not a directory", path);
+        return complain("mountpoint %s: not a directory; give one", path);
     return 0;
 }
 

@@ -5,7 +5,6 @@
 #include "client/mountinfo.h"
 #include "client/mountstatus.h"
 #include <getopt.h>
-#include <string.h>
 
 static int usage(FILE *out, int code)
 {
@@ -28,12 +27,12 @@ static int print_status(const char *shown, bool json)
     struct mountinfo info;
     int result = mountpoint_resolve(shown, path);
     if (result < 0)
-        return complain("%s: %s", shown, strerror(-result));
+        return complain_no_mount(shown, result);
     if (!mountinfo_find(path, &info) || !info.is_berth)
-        return complain("%s: not mounted by berth", shown);
+        return complain_no_mount(shown, 0);
     result = mountstatus_read(path, text, sizeof(text));
     if (result < 0)
-        return complain("%s: the mount's daemon does not answer: %s", shown, strerror(-result));
+        return complain_silent(shown, result);
     if (json)
         puts(text);
     else

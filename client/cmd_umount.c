@@ -114,9 +114,9 @@ int cmd_umount(int argc, char **argv)
     struct mountinfo info;
     int result = mountpoint_resolve(shown, path);
     if (result < 0)
-        return complain("%s: %s", shown, strerror(-result));
+        return complain_no_mount(shown, result);
     if (!mountinfo_find(path, &info) || !info.is_berth)
-        return complain("%s: not mounted by berth", shown);
+        return complain_no_mount(shown, 0);
     int daemon = force ? -1 : watch_daemon(path);
     if (force)
         abort_connection(info.fuse_number);

@@ -13,6 +13,10 @@ int cmd_status(int argc, char **argv);
 
 // One line, `berth: …`; returns 1.
 int complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+// The same about a path that is no mount of ours; error: what resolving it said, or 0.
+int complain_no_mount(const char *shown, int error);
+// The same about a mount whose daemon did not tell its status.
+int complain_silent(const char *shown, int error);
 bool wants_help(int argc, char **argv);
 
 #endif

@@ -460,10 +460,14 @@ static int load_list(struct spot *spot, const json_t *root, struct functions *fu
 static int read_json(const struct spot *spot, json_t **ret_root)
 {
     struct stat st;
+    if (stat(spot->file, &st) < 0 && errno == ENOENT)
+        return bad(spot, NULL, "no such file; --config names the JSON list of functions (man berth-fn)");
     if (stat(spot->file, &st) < 0)
         return bad(spot, NULL, "%s", strerror(errno));
     if (!S_ISREG(st.st_mode) || st.st_size > FILE_SIZE_MAX)
-        return bad(spot, NULL, "not a regular file of at most %u bytes", FILE_SIZE_MAX);
+        return bad(spot, NULL,
+                   "not a regular file of at most %u bytes; --config names the JSON list of functions",
+                   FILE_SIZE_MAX);
     json_error_t why;
     json_t *root = json_load_file(spot->file, JSON_REJECT_DUPLICATES, &why);
     if (!root)

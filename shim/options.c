@@ -74,9 +74,9 @@ static void check_server(struct argp_state *state, const char *text)
 static void finish(struct argp_state *state, const struct options *options)
 {
     if (state->arg_num == 0)
-        argp_error(state, "what to do is missing: berth-fn serve");
+        argp_error(state, "what to do is missing: berth-fn serve --config FILE");
     if (!options->config)
-        argp_error(state, "--config is missing");
+        argp_error(state, "--config FILE is missing: the list of functions");
 }
 
 static error_t parse(int key, char *arg, struct argp_state *state)

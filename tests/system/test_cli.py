@@ -225,7 +225,7 @@ class Mounting(Failures):
     def test_missing_mountpoint(self):
         ap = self.server.ap_create(self.fs)
         missing = os.path.join(self.directory, "missing")
-        self.refused("%s@%s" % (ap, self.server.data_address), re.escape(missing), "no such file", directory=missing)
+        self.refused("%s@%s" % (ap, self.server.data_address), re.escape(missing), "no such", "mkdir", directory=missing)
         self.assertFalse(os.path.exists(missing))
 
     def test_mountpoint_is_a_file(self):
@@ -239,7 +239,8 @@ class Mounting(Failures):
         ap = self.server.ap_create(self.fs)
         mount = harness.Mount(self.server, ap)
         self.addCleanup(mount.unmount)
-        self.refused("%s@%s" % (ap, self.server.data_address), re.escape(mount.path), "mounted|busy", directory=mount.path)
+        self.refused("%s@%s" % (ap, self.server.data_address), re.escape(mount.path), "busy", "berth umount",
+                     directory=mount.path)
         self.assertEqual(os.listdir(mount.path), [])
 
     def test_no_server_there(self):
@@ -271,14 +272,39 @@ class Mounting(Failures):
         self.assertTrue(harness.is_mounted(self.directory))
         self.assertEqual(run(harness.program("berth"), "umount", self.directory).returncode, 0)
 
+    def test_options_of_the_kernel(self):
+        ap = self.server.ap_create(self.fs)
+        for given, expected in ((None, {"rw", "nosuid", "nodev"}), ("suid,dev", {"rw"}), ("noexec", {"nosuid", "nodev", "noexec"}),
+                                ("hard,nolease,ro", {"ro"}), ("suid,nodev", {"nodev"}), ("soft,timeo=86400", {"rw"})):
+            mount = harness.Mount(self.server, ap, options=given)
+            with open("/proc/self/mounts") as mounts:
+                got = next(set(line.split()[3].split(",")) for line in mounts if line.split()[1] == mount.path)
+            mount.unmount()
+            self.assertTrue(expected <= got, (given, got))
+            for word in {"suid", "dev"} & set((given or "").split(",")):
+                self.assertNotIn("no" + word, got)
+
+    def test_unknown_options(self):
+        for option, said in (("nope", "nope"), ("timeo=0", "timeo"), ("timeo=86401", "timeo"), ("timeo=1x", "timeo")):
+            result = run(harness.program("berth"), "mount", "-o", option,
+                         "%s@%s" % (NOWHERE, self.server.data_address), self.directory)
+            self.assertEqual(result.returncode, 2)
+            self.assertIn(said, result.stderr)
+
     def test_umount_of_what_is_not_mounted(self):
         self.assert_refused([harness.program("berth"), "umount", self.directory], re.escape(self.directory),
-                            "not mounted|no.*mount")
-        self.assert_refused([harness.program("berth"), "status", self.directory], re.escape(self.directory))
+                            "not mounted|no.*mount", "findmnt")
+        self.assert_refused([harness.program("berth"), "status", self.directory], re.escape(self.directory), "findmnt")
+        missing = os.path.join(self.directory, "missing")
+        self.assert_refused([harness.program("berth"), "status", missing], re.escape(missing), "findmnt")
 
     def test_a_crashed_mount_does_not_stop_the_server(self):
-        mount = harness.Mount(self.server, self.server.ap_create(self.fs))
+        ap = self.server.ap_create(self.fs)
+        mount = harness.Mount(self.server, ap)
         os.kill(mount.pid, signal.SIGKILL)
+        for command in ([harness.program("berth"), "status", mount.path],
+                        mount_command("%s@%s" % (ap, self.server.data_address), mount.path)):
+            self.assert_refused(command, re.escape(mount.path), "gone", "berth umount -f")
         result = run(harness.program("berth"), "umount", "-f", mount.path)
         self.assertEqual((result.returncode, result.stderr), (0, ""))
         self.assertFalse(harness.is_mounted(mount.path))
