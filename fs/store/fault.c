@@ -242,6 +242,18 @@ static int fault_usage(struct store *store, struct store_usage *ret_usage)
     return error ? error : store_usage(inner_of(store), ret_usage);
 }
 
+static int fault_quota_get(struct store *store, fs_ino id, struct store_quota *ret_quota)
+{
+    int error = due(store, "quota_get", false);
+    return error ? error : store_quota_get(inner_of(store), id, ret_quota);
+}
+
+static int fault_quota_put(struct store *store, fs_ino id, uint64_t max_bytes, uint64_t max_inodes)
+{
+    int error = due(store, "quota_put", true);
+    return error ? error : store_quota_put(inner_of(store), id, max_bytes, max_inodes);
+}
+
 static int fault_upkeep(struct store *store, bool *ret_more)
 {
     int error = due(store, "upkeep", false);
@@ -283,6 +295,8 @@ static const struct store_ops fault_ops = {
     .sync_prepare = fault_sync_prepare,
     .sync_finish = fault_sync_finish,
     .usage = fault_usage,
+    .quota_get = fault_quota_get,
+    .quota_put = fault_quota_put,
     .upkeep = fault_upkeep,
 };
 

@@ -55,7 +55,12 @@ struct model_part {
     size_t n;
 };
 
-enum undo_kind { UNDO_INODE, UNDO_ENTRY, UNDO_PAGE, UNDO_XATTR, UNDO_PART };
+struct model_quota {
+    fs_ino id;
+    uint64_t max_bytes, max_inodes;
+};
+
+enum undo_kind { UNDO_INODE, UNDO_ENTRY, UNDO_PAGE, UNDO_XATTR, UNDO_PART, UNDO_QUOTA };
 
 // What stood there before: `was_there` false says nothing did.
 struct undo {
@@ -67,6 +72,7 @@ struct undo {
     struct model_page page;   // bytes are owned, NULL when nothing was there
     struct model_xattr xattr; // the value is owned
     struct model_part part;   // bytes are owned
+    struct model_quota quota;
 };
 
 struct model {
@@ -75,6 +81,8 @@ struct model {
     size_t n_nodes, nodes_capacity;
     struct model_part *parts; // ascending by id, then part
     size_t n_parts, parts_capacity;
+    struct model_quota *quotas; // in no order; once there, always there
+    size_t n_quotas, quotas_capacity;
     struct undo *undo;
     size_t n_undo, undo_capacity;
     size_t savepoint; // length of the undo log when it was set
@@ -303,6 +311,16 @@ static void part_swap(struct model *model, const struct model_part *fresh, struc
         model->parts[at] = *fresh;
 }
 
+// --- limits of quotas ---
+
+static struct model_quota *quota_find(const struct model *model, fs_ino id)
+{
+    for (size_t i = 0; i < model->n_quotas; i++)
+        if (model->quotas[i].id == id)
+            return &model->quotas[i];
+    return NULL;
+}
+
 // --- undo log ---
 
 static void undo_free(struct undo *undo)
@@ -424,6 +442,9 @@ static void undo_down_to(struct model *model, size_t length)
         case UNDO_PART:
             undo_part(model, undo);
             break;
+        case UNDO_QUOTA:
+            *quota_find(model, undo->quota.id) = undo->quota;
+            break;
         }
         undo_free(undo);
     }
@@ -449,6 +470,7 @@ static void model_close(struct store *store)
     for (size_t i = 0; i < model->n_parts; i++)
         free(model->parts[i].bytes);
     free(model->parts);
+    free(model->quotas);
     free(model);
 }
 
@@ -895,6 +917,45 @@ static int model_usage(struct store *store, struct store_usage *ret_usage)
     return 0;
 }
 
+static int model_quota_get(struct store *store, fs_ino id, struct store_quota *ret_quota)
+{
+    const struct model *model = model_of(store);
+    const struct model_quota *limits = quota_find(model, id);
+    struct store_quota quota = {0};
+    if (limits) {
+        quota.max_bytes = limits->max_bytes;
+        quota.max_inodes = limits->max_inodes;
+    }
+    for (size_t i = 0; i < model->n_nodes && id != 0; i++) {
+        const struct model_node *node = model->nodes[i];
+        if (!node->has_inode || node->inode.quota != id)
+            continue;
+        quota.inodes++;
+        if (S_ISREG(node->inode.attr.mode))
+            quota.bytes += node->inode.attr.size;
+    }
+    *ret_quota = quota;
+    return 0;
+}
+
+static int model_quota_put(struct store *store, fs_ino id, uint64_t max_bytes, uint64_t max_inodes)
+{
+    struct model *model = model_of(store);
+    struct model_quota *quota = quota_find(model, id);
+    if (!quota) {
+        if (array_room(&model->quotas, &model->quotas_capacity, model->n_quotas, sizeof(*quota)) < 0)
+            return -ENOMEM;
+        quota = &model->quotas[model->n_quotas++];
+        *quota = (struct model_quota){.id = id};
+    }
+    struct undo *undo = undo_push(model, UNDO_QUOTA, NULL);
+    if (!undo)
+        return -ENOMEM;
+    undo->quota = *quota;
+    *quota = (struct model_quota){.id = id, .max_bytes = max_bytes, .max_inodes = max_inodes};
+    return 0;
+}
+
 static int model_upkeep(struct store *store, bool *ret_more)
 {
     (void)store;
@@ -937,6 +998,8 @@ static const struct store_ops model_ops = {
     .sync_prepare = model_sync_prepare,
     .sync_finish = model_sync_finish,
     .usage = model_usage,
+    .quota_get = model_quota_get,
+    .quota_put = model_quota_put,
     .upkeep = model_upkeep,
 };
 

@@ -196,6 +196,8 @@ static const struct store_ops engine_ops = {
     .sync_prepare = sync_prepare,
     .sync_finish = sync_finish,
     .usage = engine_usage,
+    .quota_get = quota_get,
+    .quota_put = quota_put,
     .upkeep = engine_upkeep,
 };
 

@@ -27,7 +27,7 @@ static const char *const schema[] = {
     "gid INTEGER NOT NULL, rdev INTEGER NOT NULL, size INTEGER NOT NULL, parent INTEGER NOT NULL, "
     "flags INTEGER NOT NULL, atime INTEGER NOT NULL, atime_ns INTEGER NOT NULL, mtime INTEGER NOT NULL, "
     "mtime_ns INTEGER NOT NULL, ctime INTEGER NOT NULL, ctime_ns INTEGER NOT NULL, btime INTEGER NOT NULL, "
-    "btime_ns INTEGER NOT NULL)",
+    "btime_ns INTEGER NOT NULL, quota INTEGER NOT NULL)",
     "CREATE INDEX inode_orphan ON inode (ino) WHERE nlink = 0",
     "CREATE TABLE dentry (parent INTEGER NOT NULL, name BLOB NOT NULL, ino INTEGER NOT NULL, type INTEGER "
     "NOT NULL, "
@@ -42,6 +42,8 @@ static const char *const schema[] = {
     "part)) WITHOUT ROWID",
     "CREATE TABLE xattr (ino INTEGER NOT NULL, name BLOB NOT NULL, value BLOB NOT NULL, PRIMARY KEY (ino, "
     "name)) WITHOUT ROWID",
+    "CREATE TABLE quota (id INTEGER PRIMARY KEY, max_bytes INTEGER NOT NULL, max_inodes INTEGER NOT NULL, "
+    "bytes INTEGER NOT NULL, inodes INTEGER NOT NULL)",
 };
 
 // --- errors ---

@@ -57,12 +57,13 @@ int numbers_take(struct numbers *numbers, enum number_kind kind, uint32_t n, uin
     X(USAGE_GET, "SELECT inodes, bytes FROM usage WHERE id = 1")                                             \
     X(USAGE_PUT, "UPDATE usage SET inodes = ?1, bytes = ?2 WHERE id = 1")                                    \
     X(INODE_GET, "SELECT " INODE_COLUMNS ", " INODE_FILE " FROM inode i WHERE i.ino = ?1")                   \
-    X(INODE_SIZE, "SELECT mode, size, flags FROM inode WHERE ino = ?1")                                      \
-    X(INODE_INSERT, "INSERT INTO inode VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)") \
+    X(INODE_SIZE, "SELECT mode, size, flags, quota FROM inode WHERE ino = ?1")                               \
+    X(INODE_INSERT,                                                                                          \
+      "INSERT INTO inode VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18)")           \
     X(INODE_UPDATE,                                                                                          \
       "UPDATE inode SET mode=?2, nlink=?3, uid=?4, gid=?5, rdev=?6, size=?7, parent=?8, flags=?9, "          \
       "atime=?10, atime_ns=?11, mtime=?12, mtime_ns=?13, ctime=?14, ctime_ns=?15, btime=?16, "               \
-      "btime_ns=?17 WHERE ino=?1")                                                                           \
+      "btime_ns=?17, quota=?18 WHERE ino=?1")                                                                \
     X(INODE_DELETE, "DELETE FROM inode WHERE ino = ?1")                                                      \
     X(ORPHANS, "SELECT ino FROM inode WHERE nlink = 0 AND ino > ?1 ORDER BY ino LIMIT ?2")                   \
     X(DENTRY_GET, "SELECT ino, type, cookie FROM dentry WHERE parent = ?1 AND name = ?2")                    \
@@ -100,6 +101,10 @@ int numbers_take(struct numbers *numbers, enum number_kind kind, uint32_t n, uin
                    "UPDATE SET bytes = ?3")                                                                  \
     X(SESSION_DELETE, "DELETE FROM session WHERE id = ?1")                                                   \
     X(SESSION_LIST, "SELECT id, part, bytes FROM session ORDER BY id, part")                                 \
+    X(QUOTA_GET, "SELECT max_bytes, max_inodes, bytes, inodes FROM quota WHERE id = ?1")                     \
+    X(QUOTA_PUT, "INSERT INTO quota (id, max_bytes, max_inodes, bytes, inodes) VALUES (?1, ?2, ?3, ?4, ?5) " \
+                 "ON CONFLICT (id) DO UPDATE SET max_bytes = ?2, max_inodes = ?3, bytes = ?4, inodes = ?5")  \
+    X(QUOTA_DELETE, "DELETE FROM quota WHERE id = ?1")                                                       \
     X(FREE_PAGES, "PRAGMA freelist_count")                                                                   \
     X(INTENT_LAST, "SELECT coalesce(max(seq), 0) FROM intent")                                               \
     X(NUMBERS_USED, "SELECT (SELECT coalesce(max(ino), 0) FROM inode), (SELECT coalesce(max(file), 0) FROM " \
@@ -108,8 +113,8 @@ int numbers_take(struct numbers *numbers, enum number_kind kind, uint32_t n, uin
 #define INODE_COLUMNS                                                                                \
     "i.ino, i.mode, i.nlink, i.uid, i.gid, i.rdev, i.size, i.parent, i.flags, i.atime, i.atime_ns, " \
     "i.mtime, "                                                                                      \
-    "i.mtime_ns, i.ctime, i.ctime_ns, i.btime, i.btime_ns"
-#define INODE_N_COLUMNS 17
+    "i.mtime_ns, i.ctime, i.ctime_ns, i.btime, i.btime_ns, i.quota"
+#define INODE_N_COLUMNS 18
 // The data file of an inode that may have one worth asking for its blocks.
 #define INODE_FILE            "CASE WHEN i.size > 16384 THEN (SELECT file FROM data WHERE data.ino = i.ino) END"
 
@@ -218,7 +223,7 @@ int engine_writable(const struct engine *engine);
 // numbers_take(); a failed sync of the numbers makes the store read-only like any other.
 int engine_take(struct engine *engine, enum number_kind kind, uint32_t n, uint64_t *ret_first);
 
-// --- inodes and entries (sqlite_inode.c, sqlite_dentry.c) ---
+// --- inodes and entries (sqlite_inode.c, sqlite_quota.c, sqlite_dentry.c) ---
 
 int engine_inode_get(struct store *store, fs_ino ino, struct store_inode *ret_inode);
 int engine_inode_put(struct store *store, const struct store_inode *inode);
@@ -226,7 +231,18 @@ int engine_inode_remove(struct store *store, fs_ino ino);
 int inode_orphans(struct store *store, fs_ino after, fs_ino *ret_inos, size_t max);
 // Reads INODE_COLUMNS and INODE_FILE from column `first` on. -EUCLEAN.
 int inode_from_row(struct engine *engine, sqlite3_stmt *statement, int first, struct store_inode *ret_inode);
-int inode_size(struct engine *engine, fs_ino ino, uint32_t *ret_mode, uint64_t *ret_size);
+// What an inode counts for, and its flags.
+struct inode_charge {
+    uint32_t mode, flags;
+    uint64_t size;
+    fs_ino quota;
+};
+int inode_charge(struct engine *engine, fs_ino ino, struct inode_charge *ret_charge); // -ENOENT
+
+int quota_get(struct store *store, fs_ino id, struct store_quota *ret_quota);
+int quota_put(struct store *store, fs_ino id, uint64_t max_bytes, uint64_t max_inodes);
+// Adds to what is charged, modulo 2^64. Quota 0 charges nothing.
+int quota_charge(struct engine *engine, fs_ino id, uint64_t bytes, uint64_t inodes);
 
 int dentry_get(struct store *store, fs_ino parent, struct fs_name name, struct store_dentry *ret_dentry);
 int dentry_put(struct store *store, fs_ino parent, struct fs_name name, const struct store_dentry *dentry);

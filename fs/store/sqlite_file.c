@@ -261,17 +261,17 @@ int grown_add(struct engine *engine, fs_ino ino, uint64_t file, bool created)
 // grows it.
 static void cut_back(struct engine *engine, const struct grown_file *grown)
 {
-    uint64_t file, size;
-    uint32_t mode;
+    uint64_t file;
+    struct inode_charge charge;
     struct datafile *open;
     bool committed;
     if (data_file(engine, grown->ino, &file) < 0 || file != grown->file ||
-        inode_size(engine, grown->ino, &mode, &size) < 0 || intent_get(engine, file, &committed) != -ENOENT ||
+        inode_charge(engine, grown->ino, &charge) < 0 || intent_get(engine, file, &committed) != -ENOENT ||
         datafile_get(engine, file, &open) < 0)
         return;
     struct stat status;
-    if (fstat(open->fd, &status) < 0 || (uint64_t)status.st_size <= size ||
-        ftruncate(open->fd, (off_t)size) < 0)
+    if (fstat(open->fd, &status) < 0 || (uint64_t)status.st_size <= charge.size ||
+        ftruncate(open->fd, (off_t)charge.size) < 0)
         log_debug("store-cut-back", "directory=%s file=%" PRIu64, engine->directory, file);
 }
 

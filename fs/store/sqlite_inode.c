@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Inode rows. The counts of inodes and bytes are kept in step in memory; the commit writes them. Owner
-// thread.
+// Inode rows. The counts of inodes and bytes are kept in step: those of the store in memory, and the commit
+// writes them; those of a quota in its row. Owner thread.
 #include "fs/base/check.h"
 #include "fs/store/sqlite_engine.h"
 #include <errno.h>
@@ -59,6 +59,7 @@ int inode_from_row(struct engine *engine, sqlite3_stmt *statement, int first, st
         .attr.mtime = time_from_row(statement, first + 11, &damaged),
         .attr.ctime = time_from_row(statement, first + 13, &damaged),
         .attr.btime = time_from_row(statement, first + 15, &damaged),
+        .quota = (fs_ino)db_integer(statement, first + 17, 0, INT64_MAX, &damaged),
     };
     if (damaged || !mode_possible(inode.attr.mode))
         return -EUCLEAN;
@@ -84,9 +85,7 @@ int engine_inode_get(struct store *store, fs_ino ino, struct store_inode *ret_in
     return result;
 }
 
-// What inode_size() asks for, and the flags.
-static int inode_known(struct engine *engine, fs_ino ino, uint32_t *ret_mode, uint64_t *ret_size,
-                       uint32_t *ret_flags)
+int inode_charge(struct engine *engine, fs_ino ino, struct inode_charge *ret_charge)
 {
     int result = 0;
     sqlite3_stmt *statement = db_statement(engine, ST_INODE_SIZE, &result);
@@ -97,22 +96,17 @@ static int inode_known(struct engine *engine, fs_ino ino, uint32_t *ret_mode, ui
     if (result <= 0)
         return result < 0 ? result : -ENOENT;
     bool damaged = false;
-    uint32_t mode = (uint32_t)db_integer(statement, 0, 0, 0177777, &damaged);
-    uint64_t size = (uint64_t)db_integer(statement, 1, 0, FS_FILE_SIZE_MAX, &damaged);
-    uint32_t flags = (uint32_t)db_integer(statement, 2, 0, UINT32_MAX, &damaged);
+    struct inode_charge charge = {
+        .mode = (uint32_t)db_integer(statement, 0, 0, 0177777, &damaged),
+        .size = (uint64_t)db_integer(statement, 1, 0, FS_FILE_SIZE_MAX, &damaged),
+        .flags = (uint32_t)db_integer(statement, 2, 0, UINT32_MAX, &damaged),
+        .quota = (fs_ino)db_integer(statement, 3, 0, INT64_MAX, &damaged),
+    };
     db_done(statement);
     if (damaged)
         return -EUCLEAN;
-    *ret_mode = mode;
-    *ret_size = size;
-    *ret_flags = flags;
+    *ret_charge = charge;
     return 0;
-}
-
-int inode_size(struct engine *engine, fs_ino ino, uint32_t *ret_mode, uint64_t *ret_size)
-{
-    uint32_t flags;
-    return inode_known(engine, ino, ret_mode, ret_size, &flags);
 }
 
 static void bind_time(sqlite3_stmt *statement, int index, struct fs_time time)
@@ -141,6 +135,7 @@ static int write_row(struct engine *engine, enum statement_id id, const struct s
     bind_time(statement, 12, attr->mtime);
     bind_time(statement, 14, attr->ctime);
     bind_time(statement, 16, attr->btime);
+    sqlite3_bind_int64(statement, 18, (sqlite3_int64)inode->quota);
     return db_run(engine, statement);
 }
 
@@ -150,49 +145,64 @@ static uint64_t counted_bytes(uint32_t mode, uint64_t size)
     return S_ISREG(mode) ? size : 0;
 }
 
+// From what was counted to what is; NULL: nothing. The counts are modulo 2^64.
+static int count(struct engine *engine, const struct inode_charge *before, const struct inode_charge *now)
+{
+    static const struct inode_charge nothing = {0};
+    uint64_t n_before = before != NULL, n_now = now != NULL;
+    before = before ? before : &nothing;
+    now = now ? now : &nothing;
+    uint64_t bytes_before = counted_bytes(before->mode, before->size),
+             bytes_now = counted_bytes(now->mode, now->size);
+    int result = 0;
+    if (before->quota == now->quota) {
+        result = quota_charge(engine, now->quota, bytes_now - bytes_before, n_now - n_before);
+    } else {
+        result = quota_charge(engine, before->quota, 0 - bytes_before, 0 - n_before);
+        if (result == 0)
+            result = quota_charge(engine, now->quota, bytes_now, n_now);
+    }
+    if (result < 0)
+        return result;
+    engine->usage.inodes += n_now - n_before;
+    engine->usage.bytes += bytes_now - bytes_before;
+    return 0;
+}
+
 int engine_inode_put(struct store *store, const struct store_inode *inode)
 {
     struct engine *engine = engine_of(store);
     int result = engine_writable(engine);
     if (result < 0)
         return result;
-    uint32_t mode = 0;
-    uint64_t size = 0;
-    int known = inode_size(engine, inode->attr.ino, &mode, &size);
+    struct inode_charge before,
+        now = {.mode = inode->attr.mode, .size = inode->attr.size, .quota = inode->quota};
+    int known = inode_charge(engine, inode->attr.ino, &before);
     if (known < 0 && known != -ENOENT)
         return known;
     if (known == -ENOENT && engine->scarce)
         return -ENOSPC;
     result = write_row(engine, known == 0 ? ST_INODE_UPDATE : ST_INODE_INSERT, inode);
-    if (result < 0)
-        return result;
-    engine->usage.inodes += known == -ENOENT;
-    engine->usage.bytes += counted_bytes(inode->attr.mode, inode->attr.size) - counted_bytes(mode, size);
-    return 0;
+    return result < 0 ? result : count(engine, known == 0 ? &before : NULL, &now);
 }
 
 int engine_inode_remove(struct store *store, fs_ino ino)
 {
     struct engine *engine = engine_of(store);
-    uint32_t mode, flags;
-    uint64_t size;
+    struct inode_charge before;
     int result = engine_writable(engine);
     if (result == 0)
-        result = inode_known(engine, ino, &mode, &size, &flags);
-    if (result == 0 && (flags & STORE_XATTRS))
+        result = inode_charge(engine, ino, &before);
+    if (result == 0 && (before.flags & STORE_XATTRS))
         result = xattr_remove_all(engine, ino);
-    if (result == 0 && (S_ISREG(mode) || S_ISLNK(mode)))
+    if (result == 0 && (S_ISREG(before.mode) || S_ISLNK(before.mode)))
         result = data_remove(engine, ino);
     sqlite3_stmt *statement = result == 0 ? db_statement(engine, ST_INODE_DELETE, &result) : NULL;
     if (!statement)
         return result;
     sqlite3_bind_int64(statement, 1, (sqlite3_int64)ino);
     result = db_run(engine, statement);
-    if (result < 0)
-        return result;
-    engine->usage.inodes--;
-    engine->usage.bytes -= counted_bytes(mode, size);
-    return 0;
+    return result < 0 ? result : count(engine, &before, NULL);
 }
 
 int inode_orphans(struct store *store, fs_ino after, fs_ino *ret_inos, size_t max)

@@ -106,7 +106,7 @@ int store_inode_put(struct store *store, const struct store_inode *inode)
 {
     assert_writable(store);
     fs_assert(ino_possible(inode->attr.ino));
-    fs_assert(inode->parent <= INT64_MAX);
+    fs_assert(inode->parent <= INT64_MAX && inode->quota <= INT64_MAX);
     fs_assert(inode->attr.mode <= 0177777 && (inode->attr.mode & S_IFMT) != 0);
     fs_assert(inode->attr.size <= FS_FILE_SIZE_MAX);
     return store->ops->inode_put(store, inode);
@@ -349,6 +349,20 @@ int store_usage(struct store *store, struct store_usage *ret_usage)
 {
     assert_readable(store);
     return store->ops->usage(store, ret_usage);
+}
+
+int store_quota_get(struct store *store, fs_ino id, struct store_quota *ret_quota)
+{
+    assert_readable(store);
+    fs_assert(id <= INT64_MAX);
+    return store->ops->quota_get(store, id, ret_quota);
+}
+
+int store_quota_put(struct store *store, fs_ino id, uint64_t max_bytes, uint64_t max_inodes)
+{
+    assert_writable(store);
+    fs_assert(id <= INT64_MAX && max_bytes <= INT64_MAX && max_inodes <= INT64_MAX);
+    return store->ops->quota_put(store, id, max_bytes, max_inodes);
 }
 
 int store_upkeep(struct store *store, bool *ret_more)

@@ -36,6 +36,7 @@ struct store_inode {
     fs_ino parent;  // directory: its parent (the root: itself); others: a directory that links it, exact when
                     // nlink == 1
     uint32_t flags; // reserved to core but for STORE_XATTRS; kept as given
+    fs_ino quota;   // the quota that it is charged to; 0: none
 };
 #define STORE_XATTRS (1u << 8) // it may have extended attributes; without, its removal looks for none
 
@@ -157,6 +158,18 @@ struct store_usage {
     uint64_t total_bytes; // of the medium
 };
 int store_usage(struct store *store, struct store_usage *ret_usage); // cheap: O(1)
+
+// A quota: what the inodes that name it as theirs come to, kept in the transaction that changes them, and
+// limits that core holds them to. 0 as a limit is none. Number 0 has limits alone: they are the whole file
+// system's, whose use is store_usage().
+struct store_quota {
+    uint64_t max_bytes, max_inodes;
+    uint64_t bytes;  // sum of the sizes of regular files
+    uint64_t inodes; // of any type
+};
+// A quota that nobody is charged to and that has no limits is all zeros.
+int store_quota_get(struct store *store, fs_ino id, struct store_quota *ret_quota); // O(1)
+int store_quota_put(struct store *store, fs_ino id, uint64_t max_bytes, uint64_t max_inodes);
 
 // Does a bounded piece of background work (acting on synced intents, checkpointing when the log is long) if
 // there is any; the owner calls it when a turn is over, and about once a second when idle, because some of it

@@ -48,6 +48,8 @@ struct store_ops {
     int (*sync_prepare)(struct store *store, fs_ino ino, struct store_sync **ret_sync);
     int (*sync_finish)(struct store *store, struct store_sync *sync);
     int (*usage)(struct store *store, struct store_usage *ret_usage);
+    int (*quota_get)(struct store *store, fs_ino id, struct store_quota *ret_quota);
+    int (*quota_put)(struct store *store, fs_ino id, uint64_t max_bytes, uint64_t max_inodes);
     int (*upkeep)(struct store *store, bool *ret_more);
 };
 

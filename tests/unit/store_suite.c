@@ -717,6 +717,88 @@ static void usage_counts_inodes_and_bytes(void **state)
     assert_int_equal(usage.bytes, 10 + LARGE);
 }
 
+static void put_charged(struct store *store, fs_ino ino, uint32_t mode, uint64_t size, fs_ino quota)
+{
+    struct store_inode inode = suite_inode(ino, mode, size);
+    inode.quota = quota;
+    assert_int_equal(store_inode_put(store, &inode), 0);
+}
+
+static void assert_quota(struct store *store, fs_ino id, uint64_t bytes, uint64_t inodes)
+{
+    struct store_quota quota;
+    assert_int_equal(store_quota_get(store, id, &quota), 0);
+    assert_int_equal(quota.bytes, bytes);
+    assert_int_equal(quota.inodes, inodes);
+}
+
+static void quota_counts_what_names_it(void **state)
+{
+    struct store *store = store_of(state);
+    assert_quota(store, 10, 0, 0);
+    suite_begin(store);
+    put_charged(store, 10, S_IFDIR | 0755, 4096, 10);
+    put_charged(store, 11, S_IFREG | 0644, 1000, 10);
+    put_charged(store, 12, S_IFLNK | 0777, 5, 10);
+    put_charged(store, 13, S_IFREG | 0644, 70, 0);
+    assert_quota(store, 10, 1000, 3);
+    suite_commit(store);
+    assert_quota(store, 10, 1000, 3);
+    suite_begin(store);
+    put_charged(store, 13, S_IFREG | 0644, 70, 10); // taken in
+    assert_quota(store, 10, 1070, 4);
+    put_charged(store, 11, S_IFREG | 0644, 900, 20); // handed over, and shorter
+    suite_commit(store);
+    assert_quota(store, 10, 70, 3);
+    assert_quota(store, 20, 900, 1);
+    suite_begin(store);
+    assert_int_equal(store_inode_remove(store, 11), 0);
+    assert_int_equal(store_inode_remove(store, 12), 0);
+    suite_commit(store);
+    assert_quota(store, 10, 70, 2);
+    assert_quota(store, 20, 0, 0);
+}
+
+static void rollbacks_undo_what_a_quota_counts(void **state)
+{
+    struct store *store = store_of(state);
+    suite_begin(store);
+    put_charged(store, 11, S_IFREG | 0644, 1000, 10);
+    suite_commit(store);
+    suite_begin(store);
+    put_charged(store, 11, S_IFREG | 0644, 500, 10);
+    assert_int_equal(store_savepoint(store), 0);
+    put_charged(store, 12, S_IFREG | 0644, 7, 10);
+    assert_int_equal(store_inode_remove(store, 11), 0);
+    assert_quota(store, 10, 7, 1);
+    store_savepoint_rollback(store);
+    assert_quota(store, 10, 500, 1);
+    store_rollback(store);
+    assert_quota(store, 10, 1000, 1);
+}
+
+static void quota_keeps_its_limits(void **state)
+{
+    struct store *store = store_of(state);
+    struct store_quota quota;
+    suite_begin(store);
+    assert_int_equal(store_quota_put(store, 0, 9, 8), 0);
+    assert_int_equal(store_quota_put(store, 10, INT64_MAX, 7), 0);
+    put_charged(store, 11, S_IFREG | 0644, 3, 10);
+    suite_commit(store);
+    suite_begin(store);
+    assert_int_equal(store_savepoint(store), 0);
+    assert_int_equal(store_quota_put(store, 10, 1, 0), 0);
+    store_savepoint_rollback(store);
+    assert_int_equal(store_quota_put(store, 0, 0, 0), 0);
+    store_rollback(store);
+    assert_int_equal(store_quota_get(store, 0, &quota), 0);
+    assert_true(quota.max_bytes == 9 && quota.max_inodes == 8);
+    assert_int_equal(store_quota_get(store, 10, &quota), 0);
+    assert_true(quota.max_bytes == INT64_MAX && quota.max_inodes == 7);
+    assert_quota(store, 10, 3, 1);
+}
+
 struct listed_parts {
     size_t n;
     uint64_t ids[8];
@@ -1011,6 +1093,9 @@ static const struct {
     TEST(rollback_undoes_everything),
     TEST(savepoint_rollback_undoes_its_own_part),
     TEST(usage_counts_inodes_and_bytes),
+    TEST(quota_counts_what_names_it),
+    TEST(rollbacks_undo_what_a_quota_counts),
+    TEST(quota_keeps_its_limits),
     TEST(sessions_keep_their_parts),
     TEST(rollbacks_undo_parts_of_sessions),
     TEST(xattrs_come_back_as_put),

@@ -25,6 +25,7 @@
 
 #define N_INOS       10u
 #define FIRST_INO    100u
+#define N_QUOTAS     4u // 0 among them, which charges nothing
 #define N_NAMES      8u
 #define SIZE_MAX_    50000u
 #define TRANSACTIONS 600u
@@ -128,6 +129,15 @@ static void compare_directory(struct store *engine, fs_ino parent)
         assert_memory_equal(our_parents, their_parents, (size_t)n * sizeof(fs_ino));
 }
 
+// The model counts anew at every look.
+static void compare_quota(struct store *engine, fs_ino id)
+{
+    struct store_quota a, b;
+    assert_int_equal(store_quota_get(pair->model, id, &a), 0);
+    assert_int_equal(store_quota_get(engine, id, &b), 0);
+    assert_memory_equal(&a, &b, sizeof(a));
+}
+
 static void compare_all(struct store *engine, bool forgiving)
 {
     for (fs_ino ino = FIRST_INO; ino < FIRST_INO + N_INOS; ino++) {
@@ -144,6 +154,8 @@ static void compare_all(struct store *engine, bool forgiving)
     assert_int_equal(store_usage(engine, &b), 0);
     assert_int_equal(a.inodes, b.inodes);
     assert_int_equal(a.bytes, b.bytes);
+    for (fs_ino id = 0; id < N_QUOTAS; id++)
+        compare_quota(engine, id);
 }
 
 // --- steps inside a transaction ---
@@ -162,6 +174,7 @@ static void step_put(void)
     if (!inode_of(pair->model, ino, &inode))
         inode = suite_inode(ino, S_IFREG | 0644, 0);
     inode.attr.nlink = random_below(3);
+    inode.quota = random_below(N_QUOTAS);
     inode.attr.uid = random_below(UINT32_MAX);
     inode.attr.mtime.nsec = random_below(1000000000);
     both_put(&inode);
@@ -229,6 +242,14 @@ static void step_entry(void)
         assert_int_equal(store_dentry_replace(pair->model, parent, name, ino, S_IFDIR),
                          store_dentry_replace(pair->sqlite, parent, name, ino, S_IFDIR));
     }
+}
+
+static void step_quota(void)
+{
+    fs_ino id = random_below(N_QUOTAS);
+    uint64_t max_bytes = random_below(3), max_inodes = random_below(3);
+    assert_int_equal(store_quota_put(pair->model, id, max_bytes, max_inodes), 0);
+    assert_int_equal(store_quota_put(pair->sqlite, id, max_bytes, max_inodes), 0);
 }
 
 // --- transactions ---
@@ -322,9 +343,9 @@ static void step_savepoint(void)
 
 static void one_step(void)
 {
-    static void (*const steps[])(void) = {step_put,    step_put,   step_remove, step_write,
-                                          step_write,  step_write, step_write,  step_resize,
-                                          step_resize, step_entry, step_entry,  step_savepoint};
+    static void (*const steps[])(void) = {step_put,   step_put,       step_remove, step_write,  step_write,
+                                          step_write, step_write,     step_resize, step_resize, step_entry,
+                                          step_entry, step_savepoint, step_quota};
     steps[random_below(ARRAY_LEN(steps))]();
 }
 
