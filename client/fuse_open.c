@@ -49,10 +49,11 @@ static struct fuse_file_info file_info(const struct request *request)
 
 static int keep(struct request *request, struct node *node)
 {
-    const struct fuse_ctx *opener = fuse_req_ctx(request->fuse);
-    struct file like = {
-        .id.key = request->open_id, .flags = request->flags, .uid = opener->uid, .gid = opener->gid};
-    return nodes_open(&request->mount->nodes, node, &like);
+    struct file like = {.id.key = request->open_id, .flags = request->flags, .opener = request->opener};
+    int result = nodes_open(&request->mount->nodes, node, &like);
+    if (result == 0)
+        request->opener.groups = NULL;
+    return result;
 }
 
 // The open is the kernel's now, or nobody's.

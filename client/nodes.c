@@ -22,12 +22,18 @@ static void drop_holds(struct nodes *nodes, struct node *node)
     }
 }
 
+static void file_free(struct file *file)
+{
+    free((void *)file->opener.groups);
+    free(file);
+}
+
 void nodes_free(struct nodes *nodes)
 {
     struct table_node *entry;
     while ((entry = table_first(&nodes->files))) {
         table_remove(&nodes->files, entry);
-        free(CONTAINER_OF(entry, struct file, id));
+        file_free(CONTAINER_OF(entry, struct file, id));
     }
     while ((entry = table_first(&nodes->by_id))) {
         struct node *node = CONTAINER_OF(entry, struct node, id);
@@ -119,8 +125,7 @@ int nodes_open(struct nodes *nodes, struct node *node, const struct file *like)
     }
     file->node = node;
     file->flags = like->flags & ~(FS_OPEN_TRUNC | FS_OPEN_CREATE | FS_OPEN_EXCL);
-    file->uid = like->uid;
-    file->gid = like->gid;
+    file->opener = like->opener;
     node->n_files++;
     return 0;
 }
@@ -138,7 +143,7 @@ void nodes_release(struct nodes *nodes, struct file *file)
     }
     node->n_files--;
     table_remove(&nodes->files, &file->id);
-    free(file);
+    file_free(file);
     let_go(nodes, node);
 }
 

@@ -25,9 +25,9 @@ struct node {
 struct file {
     struct table_node id; // key: open id, FUSE's fh
     struct node *node;
-    uint32_t flags;    // FS_OPEN_*, without those that act once
-    uint32_t uid, gid; // of who opened it
-    bool lost_lock;    // another took a lock that was held through it: EIO from then on
+    uint32_t flags;        // FS_OPEN_*, without those that act once
+    struct fs_cred opener; // its groups belong to the file
+    bool lost_lock;        // another took a lock that was held through it: EIO from then on
 };
 
 // A range that one owner holds, for claiming it again when the server forgot it.
@@ -59,8 +59,10 @@ void nodes_forget(struct nodes *nodes, struct node *node, uint64_t n_lookups);
 // --- open files ---
 
 uint64_t nodes_new_open_id(struct nodes *nodes);
-struct file *nodes_file(const struct nodes *nodes, uint64_t open_id);            // NULL: not open
-int nodes_open(struct nodes *nodes, struct node *node, const struct file *like); // its key, flags and opener
+struct file *nodes_file(const struct nodes *nodes, uint64_t open_id); // NULL: not open
+// With the key, flags and opener of `like`, whose groups are the file's from then on. -ENOMEM: nothing
+// changed.
+int nodes_open(struct nodes *nodes, struct node *node, const struct file *like);
 void nodes_release(struct nodes *nodes, struct file *file); // and what is held through it
 
 // --- locks ---

@@ -26,19 +26,37 @@ static uint32_t groups_of(fuse_req_t fuse, const struct fuse_ctx *caller, uint32
     return n < 0 ? 0 : MIN((uint32_t)n, FS_GROUPS_MAX);
 }
 
+static bool is_opening(uint16_t op)
+{
+    return op == WIRE_OPEN || op == WIRE_CREATE || op == WIRE_TMPFILE;
+}
+
+// For claiming the open after a restart of the server. Without memory the claim goes without groups.
+static void keep_opener(struct request *request, const struct fs_cred *cred)
+{
+    size_t size = cred->n_groups * sizeof(*cred->groups);
+    uint32_t *groups = size > 0 ? malloc(size) : NULL;
+    if (groups)
+        memcpy(groups, cred->groups, size);
+    request->opener = (struct fs_cred){
+        .uid = cred->uid, .gid = cred->gid, .n_groups = groups ? cred->n_groups : 0, .groups = groups};
+}
+
 // Who asks. What the kernel asks on its own account (write-back of a mapping) is nobody's.
 static void put_cred(struct request *request, const struct file *file)
 {
     uint32_t groups[FS_GROUPS_MAX];
-    struct fs_cred cred = {
-        .uid = file ? file->uid : NOBODY, .gid = file ? file->gid : NOBODY, .groups = groups};
+    struct fs_cred cred = file ? file->opener : (struct fs_cred){.uid = NOBODY, .gid = NOBODY};
     const struct fuse_ctx *caller = request->fuse ? fuse_req_ctx(request->fuse) : NULL;
     if (caller && caller->uid != UINT32_MAX) {
         cred.uid = caller->uid;
         cred.gid = caller->gid;
         cred.n_groups = groups_of(request->fuse, caller, groups);
+        cred.groups = groups;
     }
     wire_put_cred(&request->body, &cred);
+    if (is_opening(request->call.op))
+        keep_opener(request, &cred);
 }
 
 // --- life ---
@@ -54,6 +72,7 @@ static void request_free(struct request *request)
 {
     forget_caller(request);
     free(request->call.frame);
+    free((void *)request->opener.groups);
     free(request);
 }
 
@@ -75,7 +94,7 @@ static struct request *make(struct mount *mount, fuse_req_t fuse, const struct f
                             size_t room, void (*done)(struct request *request, struct reader *body))
 {
     bool with_cred = mount->identity == WIRE_IDENTITY_CALLER && op != WIRE_PING && op != WIRE_BYE;
-    bool groups = with_cred && fuse && fuse_req_ctx(fuse)->uid != 0;
+    bool groups = with_cred && (file ? file->opener.n_groups > 0 : fuse && fuse_req_ctx(fuse)->uid != 0);
     size_t size = WIRE_HEADER_SIZE + (groups ? GROUPS_ROOM : CRED_ROOM) + room;
     struct request *request = calloc(1, sizeof(*request));
     uint8_t *frame = malloc(size);

@@ -26,6 +26,7 @@ struct request {
     pid_t pid;
 
     // What `done` needs to know.
+    struct fs_cred opener; // of a call that opens; the groups are malloc'd
     uint64_t open_id, offset, ticket;
     uint32_t flags;
     size_t size;

@@ -274,7 +274,7 @@ class Mounting(Failures):
 
     def test_options_of_the_kernel(self):
         ap = self.server.ap_create(self.fs)
-        for given, expected in ((None, {"rw", "nosuid", "nodev"}), ("suid,dev", {"rw"}), ("noexec", {"nosuid", "nodev", "noexec"}),
+        for given, expected in ((None, {"rw", "nosuid", "nodev"}), ("suid,dev", {"rw"}), ("noexec", {"nosuid", "noexec"}),
                                 ("hard,nolease,ro", {"ro"}), ("suid,nodev", {"nodev"}), ("soft,timeo=86400", {"rw"})):
             mount = harness.Mount(self.server, ap, options=given)
             with open("/proc/self/mounts") as mounts:

@@ -86,6 +86,28 @@ class Restart(TwoMounts):
             held.write(b"y")
             self.assertEqual(os.fstat(held.fileno()).st_size, 50_001)
 
+    def test_an_open_granted_to_a_group_goes_on(self):
+        """The claim brings the supplementary groups that the open was granted to."""
+        write_file(self.a + "/f", b"")
+        os.chown(self.a + "/f", 0, 4321)
+        os.chmod(self.a + "/f", 0o060)
+        os.chmod(self.a, 0o755)
+        ours, theirs = multiprocessing.Pipe()
+
+        def member():
+            os.setgroups([1111, 4321])
+            os.setresgid(1234, 1234, 1234)
+            os.setresuid(1234, 1234, 1234)
+            hold_then_write(self.a + "/f", theirs)
+        child = in_child(member)
+        self.addCleanup(child.kill)
+        self.assertEqual(ours.recv(), 0)
+        self.server.kill9()
+        self.server.restart()
+        ours.send("write")
+        self.assertEqual(ours.recv(), 0)
+        self.assertEqual(read_file(self.b + "/f"), b"late")
+
     def test_held_lock_stays_held(self):
         write_file(self.a + "/f", b"")
         with open(self.a + "/f", "r+b") as held, open(self.b + "/f", "r+b") as other:

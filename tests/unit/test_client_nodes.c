@@ -30,7 +30,7 @@ static int teardown(void **state)
 static void open_file(struct nodes *nodes, struct node *node, uint64_t open_id)
 {
     struct file like = {
-        .id.key = open_id, .flags = FS_OPEN_READ | FS_OPEN_TRUNC | FS_OPEN_CREATE, .uid = 5, .gid = 6};
+        .id.key = open_id, .flags = FS_OPEN_READ | FS_OPEN_TRUNC | FS_OPEN_CREATE, .opener = {.uid = 5, .gid = 6}};
     assert_int_equal(nodes_open(nodes, node, &like), 0);
 }
 
@@ -79,7 +79,7 @@ static void test_an_open_file_keeps_its_node(void **state)
     const struct file *file = nodes_file(nodes, first);
     assert_ptr_equal(file->node, node);
     assert_int_equal(file->flags, FS_OPEN_READ); // what acts once is not claimed again
-    assert_int_equal(file->uid, 5);
+    assert_int_equal(file->opener.uid, 5);
     assert_null(nodes_file(nodes, second));
     nodes_release(nodes, nodes_file(nodes, first));
     assert_null(nodes_get(nodes, 50));
