@@ -8,6 +8,7 @@
 # make install    DESTDIR= PREFIX=/usr/local
 # make conformance PJDFSTEST=DIR    run a built pjdfstest checkout on a fresh mount
 # make exercise-bigdir              a directory of a million entries through two mounts (ENTRIES=N)
+# make exercise-programs            dbench and stress-ng on two mounts, a minute each (SECONDS=N)
 # SAN=address,undefined | SAN=thread    a sanitizer build, in its own folder; works with check too
 # DEBUG=1         no optimisation, in its own folder
 
@@ -60,7 +61,7 @@ PROGRAMS := berthd berth berth-api berth-fn
 # demo and check build on all processors, unless make was told a number.
 JOBS := $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc 2>/dev/null || echo 1))
 
-.PHONY: all libraries deps deps-build deps-check deps-docker deps-lint demo check conformance exercise-bigdir unit fuzz lint install clean
+.PHONY: all libraries deps deps-build deps-check deps-docker deps-lint demo check conformance exercise-bigdir exercise-programs unit fuzz lint install clean
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -128,6 +129,10 @@ conformance: deps-check
 exercise-bigdir: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all
 	@BERTH_BUILD=$(BUILD) tests/posix/bigdir.py $(if $(ENTRIES),--entries $(ENTRIES))
+
+exercise-programs: deps-check
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@BERTH_BUILD=$(BUILD) BERTH_EXERCISE_SECONDS=$(or $(SECONDS),60) tests/run -f system/test_programs_load
 
 # --- unit tests: tests/unit/test_FOLDER_*.c links the objects of that folder and those below it ---
 
