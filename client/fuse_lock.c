@@ -18,6 +18,7 @@ struct lock_wait {
     uint64_t open_id;
     struct fs_lock lock;
     bool queued, granted, cancelled;
+    bool asking; // again, after a restart
 };
 
 // --- translation ---
@@ -280,7 +281,7 @@ void locks_granted(struct mount *mount, uint64_t ticket)
     if (!wait)
         return; // told a second time
     wait->granted = true;
-    if (wait->queued)
+    if (wait->queued && !wait->asking)
         wait_end(wait, 0);
 }
 
@@ -294,6 +295,16 @@ void locks_down(struct mount *mount)
             wait_end(wait, -ESTALE);
         else if (wait->cancelled)
             wait_leave(wait, -EINTR);
+    }
+}
+
+void locks_fenced(struct mount *mount)
+{
+    for (struct table_node *node = table_first(&mount->waits), *next; node; node = next) {
+        struct lock_wait *wait = CONTAINER_OF(node, struct lock_wait, id);
+        next = table_next(&mount->waits, node);
+        if (wait->queued)
+            wait_end(wait, -EIO);
     }
 }
 
@@ -337,24 +348,27 @@ static void again_done(struct request *request, struct reader *body)
     struct wire_setlk_reply reply;
     struct lock_wait *wait = wait_get(request->mount, request->ticket);
     int result = wire_get_setlk_reply(body, &reply);
-    if (wait && (result < 0 || !reply.queued))
+    if (!wait)
+        return;
+    wait->asking = false;
+    if (result < 0 || !reply.queued || wait->granted)
         wait_end(wait, result < 0 ? -EIO : 0);
 }
 
 static void again_failed(struct request *request, int error)
 {
     struct lock_wait *wait = wait_get(request->mount, request->ticket);
-    if (wait && error != -ECANCELED)
+    if (wait)
         wait_end(wait, error);
 }
 
-// A wait whose SETLK was not answered is asked for by that one, sent again; a cancelled one has ended with
-// the session, as its cancel will hear.
+// A wait whose SETLK was not answered is asked for by that one, sent again; a cancelled one has ended with the
+// server, as its cancel will hear.
 void locks_ask_again(struct mount *mount)
 {
     for (struct table_node *node = table_first(&mount->waits); node; node = table_next(&mount->waits, node)) {
         struct lock_wait *wait = CONTAINER_OF(node, struct lock_wait, id);
-        if (!wait->queued || wait->cancelled)
+        if (!wait->queued || wait->cancelled || wait->asking)
             continue;
         wait->granted = false;
         struct request *request = setlk_new(mount, NULL, wait->open_id, &wait->lock, again_done);
@@ -362,7 +376,7 @@ void locks_ask_again(struct mount *mount)
             continue;
         request->failed = again_failed;
         request->ticket = node->key;
-        request->call.class = RPC_RECLAIM;
+        wait->asking = true;
         setlk_send(request);
     }
 }

@@ -12,6 +12,7 @@ void locks_down(struct mount *mount);
 uint64_t locks_tick(struct mount *mount);
 // On a new session: waits again for what was waited for.
 void locks_ask_again(struct mount *mount);
+void locks_fenced(struct mount *mount);  // the session was revoked: whoever waits is told
 void locks_abandon(struct mount *mount); // the mount is ending: whoever waits is told
 void locks_free(struct mount *mount);    // nobody is answered
 

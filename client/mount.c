@@ -122,6 +122,11 @@ static void host_reclaim(void *context)
     recover_claim(context);
 }
 
+static void host_fenced(void *context)
+{
+    recover_fenced(context);
+}
+
 static void host_granted(void *context, uint64_t ticket)
 {
     locks_granted(context, ticket);
@@ -219,6 +224,7 @@ static void set_host(struct mount *mount)
         .prove = host_prove,
         .welcome = host_welcome,
         .reclaim = host_reclaim,
+        .fenced = host_fenced,
         .down = host_down,
         .granted = host_granted,
         .ended = host_ended,

@@ -88,6 +88,7 @@ void fuse_stop(struct mount *mount); // unmounts if still mounted; idempotent
 
 // What the server forgot is claimed again (recover.c).
 void recover_claim(struct mount *mount);
+void recover_fenced(struct mount *mount);
 void recover_down(struct mount *mount);
 
 // {"access_point": …}: at most size - 1 bytes and a NUL; returns the length.

@@ -22,12 +22,6 @@ static void drop_holds(struct nodes *nodes, struct node *node)
     }
 }
 
-static void node_free(struct node *node)
-{
-    free(node->removed);
-    free(node);
-}
-
 static void file_free(struct file *file)
 {
     free((void *)file->opener.groups);
@@ -45,7 +39,7 @@ void nodes_free(struct nodes *nodes)
         struct node *node = CONTAINER_OF(entry, struct node, id);
         drop_holds(nodes, node);
         table_remove(&nodes->by_id, entry);
-        node_free(node);
+        free(node);
     }
     drop_holds(nodes, &nodes->root);
     table_free(&nodes->files);
@@ -100,15 +94,7 @@ static void let_go(struct nodes *nodes, struct node *node)
     if (node == &nodes->root || node->n_lookups > 0 || node->n_files > 0 || !list_empty(&node->holds))
         return;
     table_remove(&nodes->by_id, &node->id);
-    node_free(node);
-}
-
-void nodes_removed(struct node *node, const struct fs_attr *attr)
-{
-    if (!node->removed)
-        node->removed = malloc(sizeof(*node->removed));
-    if (node->removed) // without memory it is ESTALE
-        *node->removed = *attr;
+    free(node);
 }
 
 void nodes_forget(struct nodes *nodes, struct node *node, uint64_t n_lookups)
@@ -144,16 +130,20 @@ int nodes_open(struct nodes *nodes, struct node *node, const struct file *like)
     return 0;
 }
 
+void nodes_drop_hold(struct nodes *nodes, struct hold *hold)
+{
+    list_remove(&hold->node);
+    free(hold);
+    nodes->n_holds--;
+}
+
 void nodes_release(struct nodes *nodes, struct file *file)
 {
     struct node *node = file->node;
     list_for_each_safe (entry, next, &node->holds) {
         struct hold *hold = LIST_ENTRY(entry, struct hold, node);
-        if (hold->open_id != file->id.key)
-            continue;
-        list_remove(entry);
-        free(hold);
-        nodes->n_holds--;
+        if (hold->open_id == file->id.key)
+            nodes_drop_hold(nodes, hold);
     }
     node->n_files--;
     table_remove(&nodes->files, &file->id);
@@ -192,9 +182,7 @@ static void cut(struct nodes *nodes, struct node *node, struct hold *hold, const
     } else if (end > lock->end) {
         hold->lock.start = lock->end + 1;
     } else {
-        list_remove(&hold->node);
-        free(hold);
-        nodes->n_holds--;
+        nodes_drop_hold(nodes, hold);
     }
 }
 
@@ -209,9 +197,7 @@ static void merge(struct nodes *nodes, struct node *node, struct hold *held)
             continue;
         held->lock.start = MIN(held->lock.start, hold->lock.start);
         held->lock.end = MAX(held->lock.end, hold->lock.end);
-        list_remove(entry);
-        free(hold);
-        nodes->n_holds--;
+        nodes_drop_hold(nodes, hold);
     }
 }
 

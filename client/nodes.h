@@ -20,7 +20,6 @@ struct node {
     uint64_t n_lookups;
     uint32_t n_files;
     struct list holds;
-    struct fs_attr *removed; // a directory that was removed here: what it was like. Else NULL
 };
 
 struct file {
@@ -28,7 +27,7 @@ struct file {
     struct node *node;
     uint32_t flags;        // FS_OPEN_*, without those that act once
     struct fs_cred opener; // its groups belong to the file
-    bool lost_lock;        // another took a lock that was held through it: EIO from then on
+    bool given_up;         // what it stood for may be another's by now: EIO from then on
 };
 
 // A range that one owner holds, for claiming it again when the server forgot it.
@@ -55,8 +54,6 @@ uint64_t nodes_id_of(const struct nodes *nodes, fs_ino ino);
 struct node *nodes_get(const struct nodes *nodes, uint64_t id); // NULL: not known
 // One more lookup of what the server showed. NULL: no memory.
 struct node *nodes_lookup(struct nodes *nodes, wire_handle handle);
-// The directory is gone, but may be a process's working directory as long as the kernel remembers it.
-void nodes_removed(struct node *node, const struct fs_attr *attr);
 void nodes_forget(struct nodes *nodes, struct node *node, uint64_t n_lookups);
 
 // --- open files ---
@@ -73,6 +70,8 @@ void nodes_release(struct nodes *nodes, struct file *file); // and what is held 
 // The owner now holds `lock` (or, FS_LOCK_UNLOCK, nothing) in its range, whatever it held there before.
 // -ENOMEM: nothing changed.
 int nodes_hold(struct nodes *nodes, struct node *node, uint64_t open_id, const struct fs_lock *lock);
+void nodes_drop_hold(struct nodes *nodes,
+                     struct hold *hold); // while the file that it was taken through is open
 bool nodes_holds_any(const struct node *node, enum fs_lock_kind kind, uint64_t owner);
 
 #endif

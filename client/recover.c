@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A server that restarted has forgotten the session: open files and held locks are claimed again, in this
-// order, before any other call is sent. Loop's thread.
+// A server that restarted has forgotten what its sessions held: open files and held locks are claimed again,
+// in this order, before any other call is sent. One that revoked the session has given to others what it
+// held: it is given up here too. Loop's thread.
 #include "client/locks.h"
 #include "client/request.h"
 #include "fs/base/log.h"
@@ -65,9 +66,9 @@ static void lock_lost(struct request *request, int error)
         return;
     // What the lock protected may be another's by now: nothing more is read or written through this open, nor
     // by the calls that already wait to be sent.
-    if (!file->lost_lock)
+    if (!file->given_up)
         give_up_open(mount, file);
-    file->lost_lock = true;
+    file->given_up = true;
     (void)nodes_hold(&mount->nodes, file->node, request->open_id, &lock);
 }
 
@@ -90,8 +91,11 @@ void recover_claim(struct mount *mount)
     const struct table *files = &mount->nodes.files;
     log_info("reclaim", "opens=%zu locks=%zu waits=%zu", files->count, mount->nodes.n_holds,
              mount->waits.count);
-    for (struct table_node *entry = table_first(files); entry; entry = table_next(files, entry))
-        claim_open(mount, CONTAINER_OF(entry, struct file, id));
+    for (struct table_node *entry = table_first(files); entry; entry = table_next(files, entry)) {
+        const struct file *file = CONTAINER_OF(entry, struct file, id);
+        if (!file->given_up)
+            claim_open(mount, file);
+    }
     for (struct table_node *entry = table_first(files); entry; entry = table_next(files, entry)) {
         const struct file *file = CONTAINER_OF(entry, struct file, id);
         list_for_each (node, &file->node->holds) {
@@ -101,6 +105,30 @@ void recover_claim(struct mount *mount)
         }
     }
     locks_ask_again(mount);
+}
+
+static void drop_holds(struct mount *mount, struct file *file)
+{
+    list_for_each_safe (node, after, &file->node->holds) {
+        const struct hold *hold = LIST_ENTRY(node, struct hold, node);
+        if (hold->open_id == file->id.key)
+            nodes_drop_hold(&mount->nodes, LIST_ENTRY(node, struct hold, node));
+    }
+}
+
+void recover_fenced(struct mount *mount)
+{
+    const struct table *files = &mount->nodes.files;
+    log_warn("fenced", "opens=%zu locks=%zu waits=%zu why=%s", files->count, mount->nodes.n_holds,
+             mount->waits.count, "the server gave up on this client, or was told to");
+    mount->n_lost_locks += mount->nodes.n_holds;
+    for (struct table_node *entry = table_first(files); entry; entry = table_next(files, entry)) {
+        struct file *file = CONTAINER_OF(entry, struct file, id);
+        mount->n_lost_opens += !file->given_up;
+        file->given_up = true;
+        drop_holds(mount, file);
+    }
+    locks_fenced(mount);
 }
 
 void recover_down(struct mount *mount)

@@ -248,17 +248,11 @@ void request_fail(struct request *request, int error)
 {
     const struct file *file =
         error == -ESTALE && request->open_id ? nodes_file(&request->mount->nodes, request->open_id) : NULL;
-    if (file && file->lost_lock)
-        error = -EIO; // it was on its way when the lock was lost
+    if (file && file->given_up)
+        error = -EIO; // it was on its way when that happened
     if (request->fuse)
         fuse_reply_err(request->fuse, -error);
     request->fuse = NULL;
-}
-
-const struct fs_attr *request_removed(const struct request *request, int error)
-{
-    const struct node *node = error == -ESTALE ? nodes_get(&request->mount->nodes, request->node_id) : NULL;
-    return node ? node->removed : NULL;
 }
 
 void stat_of(const struct mount *mount, const struct fs_attr *attr, struct stat *ret_stat)
@@ -361,7 +355,7 @@ bool request_name_ok(fuse_req_t fuse, const char *name)
 struct file *request_file(fuse_req_t fuse, const struct fuse_file_info *fi)
 {
     struct file *file = nodes_file(&mount_of(fuse)->nodes, fi->fh);
-    if (file && !file->lost_lock)
+    if (file && !file->given_up)
         return file;
     fuse_reply_err(fuse, file ? EIO : EBADF);
     return NULL;

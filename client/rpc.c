@@ -32,12 +32,15 @@ struct rpc {
     size_t out_written; // of the first one in out
     size_t n_queued, n_sent;
     size_t n_reclaim; // queued or sent
+    bool told;        // that all is claimed, or nothing is to be
+    bool sent_waits;  // what was sent before is sent again when all is claimed
+    uint64_t incarnation;
     struct slot slots[RPC_SLOTS_MAX + 1];
     uint16_t n_slots;
     uint16_t free_slots[RPC_SLOTS_MAX]; // a stack
     uint16_t n_free;
 
-    struct rpc_call hello, ping, bye;
+    struct rpc_call hello, ping, bye, reclaimed;
     bool ping_out;
     uint64_t deadline_ns; // of the state
     uint64_t heard_ns, pinged_ns;
@@ -140,13 +143,15 @@ static void send_call(struct rpc *rpc, struct rpc_call *call)
 
 static struct rpc_call *next_call(struct rpc *rpc)
 {
-    uint16_t reserved = rpc->n_slots > 2 * RPC_SLOTS_RESERVED ? RPC_SLOTS_RESERVED : 0;
+    static const uint16_t reserves[RPC_CLASSES] = {
+        [RPC_RECLAIM] = 0, [RPC_URGENT] = RPC_SLOTS_RECLAIMING, [RPC_ORDINARY] = RPC_SLOTS_RESERVED};
+    bool plenty = rpc->n_slots > 2 * RPC_SLOTS_RESERVED;
     if (rpc->n_free == 0)
         return NULL;
     for (int class = RPC_RECLAIM; class < RPC_CLASSES; class ++) {
         bool may = class == RPC_RECLAIM || rpc->state == RPC_READY ||
                    (class == RPC_URGENT && rpc->state == RPC_ENDING);
-        if (!may || (class == RPC_ORDINARY && rpc->n_free <= reserved))
+        if (!may || (plenty && rpc->n_free <= reserves[class]))
             continue;
         if (!list_empty(&rpc->queues[class]))
             return LIST_ENTRY(rpc->queues[class].next, struct rpc_call, node);
@@ -419,11 +424,71 @@ static void lose_session(struct rpc *rpc)
     fail_each(&failed, -EIO);
 }
 
+// Claims of an earlier attempt. The server restarted: it does not mind which slots they were on.
+static void cancel_reclaims(struct rpc *rpc)
+{
+    struct list cancelled;
+    list_init(&cancelled);
+    drop_reclaims(rpc, &cancelled);
+    list_for_each_safe (node, after, &rpc->sent) {
+        struct rpc_call *call = LIST_ENTRY(node, struct rpc_call, node);
+        if (call->class != RPC_RECLAIM)
+            continue;
+        rpc->slots[call->slot].call = NULL;
+        rpc->free_slots[rpc->n_free++] = call->slot;
+        rpc->n_sent--;
+        list_remove(node);
+        list_push(&cancelled, node);
+    }
+    rpc->n_reclaim = 0;
+    fail_each(&cancelled, -ECANCELED);
+}
+
+static void send_again(struct rpc *rpc, bool claims)
+{
+    list_for_each (node, &rpc->sent) {
+        struct rpc_call *call = LIST_ENTRY(node, struct rpc_call, node);
+        if ((call->class == RPC_RECLAIM) == claims)
+            list_push(&rpc->out, &call->out);
+    }
+}
+
 static void become_ready(struct rpc *rpc)
 {
     enter(rpc, RPC_READY, UINT64_MAX);
     rpc->backoff_ms = RPC_BACKOFF_FIRST_MS;
+    if (rpc->sent_waits)
+        send_again(rpc, false);
+    rpc->sent_waits = false;
     pump(rpc);
+}
+
+static void reclaimed_done(struct rpc_call *call, int result, struct reader *body)
+{
+    (void)call;
+    (void)result;
+    (void)body;
+}
+
+// All claims have been answered: tells the server, then goes on.
+static void claims_done(struct rpc *rpc)
+{
+    if (!rpc->told && make_frame(&rpc->reclaimed, WIRE_RECLAIMED, NULL, 0) == 0) {
+        rpc->told = true;
+        rpc->reclaimed.class = RPC_RECLAIM;
+        rpc->reclaimed.repeatable = true;
+        rpc_submit(rpc, &rpc->reclaimed);
+        return;
+    }
+    become_ready(rpc);
+}
+
+static void claim_all(struct rpc *rpc)
+{
+    rpc->told = false;
+    rpc->options.host->reclaim(rpc->options.host->context);
+    if (rpc->state == RPC_RECLAIMING && rpc->n_reclaim == 0)
+        claims_done(rpc);
 }
 
 static void start_session(struct rpc *rpc, const struct wire_hello_reply *reply)
@@ -433,27 +498,43 @@ static void start_session(struct rpc *rpc, const struct wire_hello_reply *reply)
     lose_session(rpc);
     take_slots(rpc, reply->n_slots);
     rpc->had_session = true;
+    rpc->told = true;
+    rpc->sent_waits = false;
     rpc->refusal[0] = '\0';
     rpc->counts.sessions++;
     enter(rpc, RPC_RECLAIMING, UINT64_MAX);
     host->welcome(host->context, reply, first);
-    if (!first)
-        host->reclaim(host->context);
-    if (rpc->state == RPC_RECLAIMING && rpc->n_reclaim == 0)
+    if (!first && !reply->claims)
+        host->fenced(host->context);
+    if (reply->claims)
+        claim_all(rpc);
+    else if (rpc->state == RPC_RECLAIMING && rpc->n_reclaim == 0)
         become_ready(rpc);
 }
 
-static void resume_session(struct rpc *rpc, const struct wire_hello_reply *reply)
+// restarted: the server has, since this session was last up.
+static void resume_session(struct rpc *rpc, const struct wire_hello_reply *reply, bool restarted)
 {
     rpc->counts.resumed++;
-    list_for_each (node, &rpc->sent)
-        list_push(&rpc->out, &LIST_ENTRY(node, struct rpc_call, node)->out);
     rpc->options.host->welcome(rpc->options.host->context, reply, false);
-    if (rpc->n_reclaim > 0)
+    if (!reply->claims) {
+        send_again(rpc, true);
+        send_again(rpc, false);
+        rpc->sent_waits = false;
         enter(rpc, RPC_RECLAIMING, UINT64_MAX);
-    else
-        become_ready(rpc);
-    pump(rpc);
+        if (rpc->n_reclaim == 0)
+            become_ready(rpc);
+        return;
+    }
+    rpc->sent_waits = true;
+    enter(rpc, RPC_RECLAIMING, UINT64_MAX);
+    if (restarted || rpc->n_reclaim == 0) {
+        cancel_reclaims(rpc);
+        claim_all(rpc);
+    } else {
+        send_again(rpc, true);
+        pump(rpc);
+    }
 }
 
 static void on_welcome(struct rpc *rpc, struct reader *body)
@@ -461,7 +542,7 @@ static void on_welcome(struct rpc *rpc, struct reader *body)
     struct wire_hello_reply reply;
     bool resumes = rpc->session_low != 0 || rpc->session_high != 0;
     if (wire_get_hello_reply(body, &reply) < 0 || reply.n_slots == 0 || reply.lease_ms == 0 ||
-        reply.identity > WIRE_IDENTITY_FIXED || (reply.resumed && !resumes)) {
+        reply.identity > WIRE_IDENTITY_FIXED || ((reply.resumed || reply.claims) && !resumes)) {
         give_up(rpc, -EPROTO, "the server's answer to hello makes no sense");
         return;
     }
@@ -474,8 +555,10 @@ static void on_welcome(struct rpc *rpc, struct reader *body)
     rpc->session_high = reply.session_high;
     rpc->session_low = reply.session_low;
     rpc->lease_ms = reply.lease_ms;
+    bool restarted = rpc->incarnation != reply.incarnation;
+    rpc->incarnation = reply.incarnation;
     if (reply.resumed)
-        resume_session(rpc, &reply);
+        resume_session(rpc, &reply, restarted);
     else
         start_session(rpc, &reply);
 }
@@ -501,7 +584,7 @@ static void on_reply(struct rpc *rpc, const struct wire_header *header, struct r
     else
         fail(call, header->status < 1000 ? -(int)header->status : -EIO);
     if (reclaimed && rpc->state == RPC_RECLAIMING && rpc->n_reclaim == 0)
-        become_ready(rpc);
+        claims_done(rpc);
     pump(rpc);
 }
 
@@ -617,6 +700,7 @@ int rpc_create(const struct rpc_options *options, struct rpc **ret_rpc)
     list_init(&rpc->out);
     rpc->ping.done = ping_done;
     rpc->bye.done = bye_done;
+    rpc->reclaimed.done = reclaimed_done;
     *ret_rpc = rpc;
     return 0;
 }

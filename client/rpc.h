@@ -4,8 +4,9 @@
 // One owner thread.
 //
 // A call is submitted once and done once. Until then its frame is kept, so that it can be sent again: on the
-// same session whatever it is, on a new session (the server lost the old one) only if that does no harm; else
-// it is done with -EIO. Calls wait for a connection as long as it takes.
+// same session whatever it is, on a new session only if that does no harm; else it is done with -EIO. Calls
+// wait for a connection as long as it takes. After a restart of the server the client claims what it held
+// (the server kept the session, not the opens and locks) before anything is sent again.
 #ifndef BERTH_CLIENT_RPC_H
 #define BERTH_CLIENT_RPC_H
 
@@ -16,6 +17,7 @@
 
 #define RPC_SLOTS_MAX        1024u // of those that a server offers
 #define RPC_SLOTS_RESERVED   8u    // for urgent calls, unless the server offers hardly any
+#define RPC_SLOTS_RECLAIMING 2u    // of these, not even for urgent calls
 #define RPC_BACKOFF_FIRST_MS 20u
 #define RPC_BACKOFF_MAX_MS   1000u
 #define RPC_GREETING_MAX_MS  1500u  // from the connection attempt to the greeting
@@ -27,14 +29,14 @@ enum rpc_state {
     RPC_CONNECTING, // the host is at it
     RPC_GREETING,   // connected; the server speaks first
     RPC_HELLO,      // hello is on its way
-    RPC_RECLAIMING, // a new session in place of a lost one; only reclaiming calls are sent
+    RPC_RECLAIMING, // the server restarted; only reclaiming calls are sent
     RPC_READY,
     RPC_ENDING, // bye is on its way
     RPC_ENDED,
 };
 
 enum rpc_class {
-    RPC_RECLAIM, // claims what was held on a session that was lost; -ECANCELED with the next new session
+    RPC_RECLAIM, // claims what was held before a restart; -ECANCELED when the server restarts again
     RPC_URGENT,  // frees what others wait for
     RPC_ORDINARY,
     RPC_CLASSES
@@ -67,8 +69,10 @@ struct rpc_host {
     void (*prove)(void *context, wire_bytes nonce, const struct wire_hello_request *hello,
                   uint8_t proof[WIRE_PROOF_SIZE]);
     void (*welcome)(void *context, const struct wire_hello_reply *reply, bool first);
-    // A session was lost, and this new one has nothing yet: submit RPC_RECLAIM calls.
+    // The server has restarted and knows of no opens and locks: submit RPC_RECLAIM calls.
     void (*reclaim)(void *context);
+    // The session was revoked, and this new one has nothing: what was open and locked is given up.
+    void (*fenced)(void *context);
     // An attempt failed, or the connection is gone. error: negative errno.
     void (*down)(void *context, int error, const char *why);
     void (*granted)(void *context, uint64_t ticket);

@@ -40,6 +40,8 @@ int call_open(struct call *call, uint64_t open_id, struct session_open **ret_ope
 // With open_id 0 as call_handle(), *ret_file NULL; else the open must be of that inode.
 int call_handle_or_open(struct call *call, wire_handle handle, uint64_t open_id, struct core_file **ret_file);
 int call_writable(const struct call *call); // -EROFS on a read-only session
+// For a call whose reply, made before a restart, is given again: makes the open that it granted.
+int call_open_again(struct call *call, struct reader reply);
 
 // --- replies ---
 

@@ -3,6 +3,7 @@
 // room for replies. On the file system's shard, inside its turn.
 #include "fs/base/log.h"
 #include "server/call.h"
+#include "server/keep.h"
 #include "server/metrics.h"
 #include <errno.h>
 
@@ -27,6 +28,7 @@ static unsigned op_flags(uint16_t op)
     switch (op) {
     case WIRE_PING:
     case WIRE_BYE:
+    case WIRE_RECLAIMED:
         return OP_ONCE | OP_NO_CRED;
     case WIRE_SETATTR:
     case WIRE_SETXATTR:
@@ -49,6 +51,11 @@ static unsigned op_flags(uint16_t op)
     default:
         return 0;
     }
+}
+
+bool op_changes(uint16_t op)
+{
+    return op_flags(op) & OP_MODIFIES;
 }
 
 // --- requests ---
@@ -175,6 +182,20 @@ static int open_envelope(struct call *call, uint32_t *groups)
     return 0;
 }
 
+// A request that was executed before a restart, and its answer not seen: the same answer again. What it
+// granted was in memory: an open.
+static int answer_again(struct call *call, const struct out *kept)
+{
+    struct wire_header header;
+    fs_assert(wire_get_header(kept->bytes, &header) == 0);
+    struct reader body = reader_on(kept->bytes + WIRE_HEADER_SIZE, kept->length - WIRE_HEADER_SIZE);
+    int result = header.status == 0 ? call_open_again(call, body) : 0;
+    if (result < 0)
+        return result;
+    call->reply = out_copy(kept);
+    return call->reply ? 0 : -ENOMEM;
+}
+
 static int run(struct call *call)
 {
     uint32_t groups[FS_GROUPS_MAX];
@@ -182,6 +203,9 @@ static int run(struct call *call)
     if (!wire_op_is_call(op))
         return -ENOSYS;
     int result = open_envelope(call, groups);
+    const struct out *kept = session_restored(call->session, call->request->slot);
+    if (result == 0 && kept)
+        return answer_again(call, kept);
     if (result == 0 && (op_flags(op) & OP_MODIFIES))
         result = call_writable(call);
     if (result < 0)
@@ -209,7 +233,11 @@ void dispatch(struct hosted *hosted, struct request *request)
     request->ran = op_flags(request->op) & OP_ONCE;
     if (result == 0) {
         request->reply = call.reply;
-        request->wrote |= (op_flags(request->op) & OP_MODIFIES) != 0;
+        if (session_restored(call.session, request->slot))
+            return;
+        request->wrote |= op_changes(request->op);
+        if (request->wrote)
+            keep_reply(hosted, request);
         return;
     }
     out_unref(call.reply);

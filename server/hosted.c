@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The life of an open file system: opened at the first attach, ticked by its shard, closed at the end. On the
 // shard's thread. Invariant: it is closed only when no job is under way off the loop and no request waits.
-#include "server/hosted.h"
 #include "fs/base/log.h"
 #include "fs/store/store_sqlite.h"
+#include "server/keep.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -29,11 +29,16 @@ static int open_parts(struct hosted *hosted)
         result = core_create(hosted->store, shard->options->env, &hosted->core);
     if (result == 0)
         result = lock_table_create(HOSTED_LOCKS_MAX, attached_granted, hosted, &hosted->locks);
+    if (result == 0)
+        result = keep_load(hosted, shard->log_continuous);
     return result;
 }
 
-static void close_parts(struct hosted *hosted)
+static void close_parts(struct hosted *hosted, const char *why)
 {
+    struct table_node *node;
+    while ((node = table_first(&hosted->sessions)))
+        attached_leave(CONTAINER_OF(node, struct attached, node), why);
     lock_table_destroy(hosted->locks);
     core_destroy(hosted->core);
     store_close(hosted->store);
@@ -66,8 +71,9 @@ void hosted_init(struct hosted *hosted, struct shard *shard, struct place *place
     list_init(&hosted->held);
     list_init(&hosted->covered);
     hosted->upkeep_due = hosted->usage_due = true;
-    // Those who held orphans before the restart have one lease time to claim them.
-    hosted->reap_at_ms = uv_now(&shard->loop) + shard->options->lease_ms;
+    // What a run before committed may not be on disk.
+    hosted->dirty = true;
+    hosted->ticked_ms = uv_now(&shard->loop);
 }
 
 int hosted_open(struct shard *shard, struct place *place, struct hosted **ret_hosted, char *reason,
@@ -82,14 +88,14 @@ int hosted_open(struct shard *shard, struct place *place, struct hosted **ret_ho
     if (result < 0) {
         explain(hosted->id, result, reason, reason_size);
         log_error("open-failed", "fs=%s error=%s reason=%s", hosted->id, strerror(-result), reason);
-        close_parts(hosted);
+        close_parts(hosted, "the file system cannot be opened");
         free(hosted);
         return result;
     }
+    uint64_t opening_ms = (env_monotonic_ns(shard->options->env) - start_ns) / 1000000u;
     log_info(shard->clean ? "open" : "recovery", "fs=%s shard=%u ms=%llu log_continuous=%d", hosted->id,
-             shard->number,
-             (unsigned long long)((env_monotonic_ns(shard->options->env) - start_ns) / 1000000u),
-             shard->log_continuous);
+             shard->number, (unsigned long long)opening_ms, shard->log_continuous);
+    grace_start(hosted, opening_ms);
     hosted_count(hosted);
     *ret_hosted = hosted;
     return 0;
@@ -100,10 +106,7 @@ int hosted_open(struct shard *shard, struct place *place, struct hosted **ret_ho
 static void close_now(struct hosted *hosted)
 {
     fs_assert(list_empty(&hosted->held) && list_empty(&hosted->covered) && list_empty(&hosted->turn));
-    struct table_node *node;
-    while ((node = table_first(&hosted->sessions)))
-        attached_leave(CONTAINER_OF(node, struct attached, node), hosted->closing_why);
-    close_parts(hosted);
+    close_parts(hosted, hosted->closing_why);
     log_info("close", "fs=%s", hosted->id);
     hosted->closed(hosted, hosted->closed_context);
     free(hosted);
@@ -130,17 +133,6 @@ void hosted_job_done(struct hosted *hosted)
 
 // --- the clock ---
 
-static void end_expired(struct hosted *hosted)
-{
-    uint64_t now_ms = uv_now(&hosted->shard->loop);
-    for (struct table_node *node = table_first(&hosted->sessions), *next; node; node = next) {
-        next = table_next(&hosted->sessions, node);
-        struct attached *attached = CONTAINER_OF(node, struct attached, node);
-        if (!attached->client && now_ms >= attached->expires_ms)
-            attached_end(attached, "fence", "its connection was lost for a lease time");
-    }
-}
-
 // A bounded number of orphans that nobody has claimed.
 static void reap(struct hosted *hosted)
 {
@@ -155,7 +147,7 @@ static void reap(struct hosted *hosted)
     if (result < 0)
         log_warn("reap", "fs=%s error=%s", hosted->id, strerror(-result));
     if (result == 0 && !more)
-        hosted->reap_at_ms = 0;
+        hosted->reap_due = false;
     hosted->upkeep_due = true;
     turn_settle(hosted, true);
 }
@@ -178,8 +170,9 @@ void hosted_tick(struct hosted *hosted)
 {
     if (hosted->closing)
         return;
-    end_expired(hosted);
-    if (hosted->reap_at_ms && uv_now(&hosted->shard->loop) >= hosted->reap_at_ms)
+    attached_tick(hosted);
+    grace_tick(hosted);
+    if (hosted->reap_due)
         reap(hosted);
     if (hosted->usage_due)
         hosted_count(hosted);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One open file system and everything about it: store, core, locks, sessions, and what is under way. All of
-// it belongs to its shard's thread. Private to the data plane: hosted.c, turn.c, sync.c, dispatch.c, op_*.c,
-// shard.c.
+// it belongs to its shard's thread. Private to the data plane: hosted.c, client.c, welcome.c, attached.c,
+// grace.c, keep.c, turn.c, sync.c, dispatch.c, op_*.c, shard.c.
 #ifndef BERTH_SERVER_HOSTED_H
 #define BERTH_SERVER_HOSTED_H
 
@@ -15,6 +15,8 @@
 #define HOSTED_SESSIONS_MAX 4096u   // of one file system
 #define HOSTED_OPENS_MAX    524288u // of all its sessions
 #define HOSTED_LOCKS_MAX    262144u
+#define HOSTED_COURTESY_MS \
+    (24u * 60u * 60u * 1000u) // how long a silent session is kept when nobody needs its place
 
 struct hosted {
     struct list node; // in its shard
@@ -32,7 +34,13 @@ struct hosted {
     struct list fresh;  // opens made in the turn that has not committed
     struct list turn; // struct request: the turn's replies and events, in the order in which they came about
     bool upkeep_due, usage_due;
-    uint64_t reap_at_ms; // loop time; 0: no orphans left to look for
+    bool reap_due;      // orphans of an earlier run that nobody can claim any more
+    uint64_t ticked_ms; // loop time of the last tick
+    // grace
+    bool grace;              // calls that change something wait for those who were here before the start
+    uint64_t grace_until_ms; // loop time
+    size_t n_unclaimed;      // sessions from before the start that have not claimed what they held
+    struct table relocked;   // inodes locked since by others, as long as there are such sessions
     // --durability strict: replies wait for a sync that covers them
     struct list held, covered; // struct request
     bool dirty, syncing;       // written since the last sync was prepared; one is running
@@ -43,16 +51,27 @@ struct hosted {
     void *closed_context;
 };
 
-// A session here, and the connection it has at the moment.
+// What a session held when the server stopped is in the client's memory alone.
+enum attached_claim {
+    CLAIM_DONE,     // nothing to claim, or all claimed
+    CLAIM_AWAITED,  // the client has not come back
+    CLAIM_UNDERWAY, // it is here, and at it
+};
+
+// A session here, and the connection it has at the moment. A session of which nothing was heard for a lease
+// time has expired: it keeps what it holds until somebody needs that, or its place, and is then revoked.
 struct attached {
     struct table_node node; // key: session->id_low
     struct hosted *hosted;
     struct session *session;
     struct client *client; // NULL: disconnected
-    uint64_t expires_ms;   // loop time, while disconnected
-    size_t owed;           // reply bytes made and not yet given to a connection
-    unsigned n_requests;   // that point here
-    bool ended;            // gone for everybody; freed when no request points here
+    enum attached_claim claim;
+    bool lost; // by a power loss: cannot be resumed, its client may claim under a new session
+    bool expired, kept_expired; // now; as the store has it
+    uint64_t heard_ms;          // loop time
+    size_t owed;                // reply bytes made and not yet given to a connection
+    unsigned n_requests;        // that point here
+    bool ended;                 // gone for everybody; freed when no request points here
 };
 
 // A connection that has said hello. `attached` is NULL when it was refused or has said bye: only last words
@@ -66,7 +85,8 @@ struct client {
     uint64_t number;
     bool welcomed; // the answer to its hello has been queued; nothing else leaves before
     struct list frames;
-    size_t n_frames;
+    struct list parked; // frames that wait for the end of grace, or of the session's claims
+    size_t n_frames;    // in both
 };
 
 // A request from admission to its reply's leaving; or an event or a welcome, which have a reply alone.
@@ -100,32 +120,69 @@ void hosted_tick(struct hosted *hosted);   // every SHARD_TICK_MS
 bool hosted_upkeep(struct hosted *hosted); // a piece of it; true: more to do
 void hosted_count(struct hosted *hosted);  // tells its place the usage
 
-// --- welcome.c: sessions and connections ---
+// --- client.c: connections ---
+
+// Puts the connection on this loop; NULL, and the connection is gone, when that fails.
+struct client *client_new(struct shard *shard, struct conn *conn);
+void client_link(struct client *client, struct attached *attached);
+void client_wake(struct client *client);   // its frames may be able to run
+void client_unpark(struct client *client); // its parked frames come first
+
+// --- welcome.c: from hello to session ---
 
 void welcome(struct shard *shard, struct hosted *hosted, struct attach *attach,
              struct conn *conn); // owns both
 void welcome_refuse(struct shard *shard, struct attach *attach, struct conn *conn, int error,
                     const char *reason); // owns both
-void client_wake(struct client *client); // its frames may be able to run
+
+// --- attached.c: sessions, from their making to their end ---
+
+// Takes identity->groups on success. -EUSERS when there are too many, -ENOMEM.
+int attached_new(struct hosted *hosted, const struct session_identity *identity, uint64_t id_high,
+                 uint64_t id_low, struct attached **ret_attached);
+struct attached *attached_get(const struct hosted *hosted, uint64_t id_low); // NULL: none
+void attached_discard(struct attached *attached); // one that never was, since its turn failed
+// Outside of a turn: gives back all that it holds.
 void attached_end(struct attached *attached, const char *event, const char *why);
-// The same without a trace in the file system: opens and locks are the client's to claim again after a
-// restart.
+void attached_revoke(struct attached *attached, const char *why); // the same inside of one
+// The server stops: no trace in the file system, since the client will come back and claim.
 void attached_leave(struct attached *attached, const char *why);
-lock_granted attached_granted;                // context: the hosted
+void attached_heard(struct attached *attached);
+bool attached_revoke_oldest(struct hosted *hosted); // of the expired; inside of a turn. False: there is none
+// Inside of a turn: revokes expired sessions that hold locks in the way of this one.
+void attached_clear_way(struct hosted *hosted, fs_ino ino, lock_session session, const struct fs_lock *lock);
+void attached_tick(struct hosted *hosted); // expiry; outside of a turn
+lock_granted attached_granted;             // context: the hosted
+void attached_tell_grants_again(struct attached *attached);
 void attached_put(struct attached *attached); // a request no longer points to it
 bool hosted_root_attached(const struct hosted *hosted, fs_ino ino);
+
+// --- grace.c: after a restart ---
+
+void grace_start(struct hosted *hosted, uint64_t opening_ms); // sessions have been loaded
+void grace_tick(struct hosted *hosted);                       // ends it when that is due
+bool grace_parks(const struct attached *attached, const struct frame *frame);
+void grace_claimed(struct attached *attached);        // it has claimed all, or nobody waits for it any more
+void grace_locked(struct hosted *hosted, fs_ino ino); // somebody got a lock
+// May a session still claim its lock on ino? -EAGAIN.
+int grace_check_claim(const struct hosted *hosted, fs_ino ino);
 
 // --- op_open.c, op_lock.c ---
 
 void open_forget(struct hosted *hosted, struct session_open *open); // core has closed it already
 void open_drop_locks(struct attached *attached, struct session_open *open);
 
+// --- dispatch.c ---
+
+bool op_changes(uint16_t op); // it may write to the store
+
 // --- turn.c ---
 
 void turn_run(struct hosted *hosted);
 // What a turn made outside of turn_run() owes: its events, and in strict mode the sync.
 void turn_settle(struct hosted *hosted, bool wrote);
-// A welcome to client number `welcomes`, or with 0 an event; leaves with the turn's replies.
+// A welcome to client number `welcomes`, or with 0 an event; leaves with the turn's replies. NULL: there was
+// no memory for it, and the connection goes.
 void turn_tell(struct attached *attached, struct out *out, uint64_t welcomes);
 void request_finish(struct request *request);          // keeps and sends the reply, frees
 void request_fail(struct request *request, int error); // the reply is an error now

@@ -34,23 +34,42 @@ int op_getlk(struct call *call)
     return call_reply_getlk(call, &reply);
 }
 
+static int set_now(struct call *call, fs_ino ino, const struct fs_lock *lock)
+{
+    int result = lock_set(call->hosted->locks, ino, call->session->id_low, lock, 0);
+    if (result == 0 && lock->type != FS_LOCK_UNLOCK)
+        grace_locked(call->hosted, ino);
+    return result;
+}
+
 static int set_and_wait(struct call *call, fs_ino ino, const struct wire_setlk_request *request)
 {
     struct lock_table *locks = call->hosted->locks;
     struct session *session = call->session;
     const struct fs_lock *lock = &request->lock;
+    if (lock->type != FS_LOCK_UNLOCK)
+        attached_clear_way(call->hosted, ino, session->id_low, lock);
     if (request->ticket == 0 || lock->type == FS_LOCK_UNLOCK)
-        return lock_set(locks, ino, session->id_low, lock, 0);
-    int result = session_wait_add(session, request->ticket, ino, lock->kind, lock->owner);
+        return set_now(call, ino, lock);
+    int result = session_wait_add(session, request->ticket, ino, lock);
     if (result < 0)
         return result;
     result = lock_set(locks, ino, session->id_low, lock, request->ticket);
     if (result != 1)
         session_wait_end(session, request->ticket);
+    if (result == 0)
+        grace_locked(call->hosted, ino);
     return result;
 }
 
-// A reclaimed lock is set like any other: what was granted to somebody else since the restart stays theirs.
+// A claimed lock is set like any other: what was granted to somebody else since the restart stays theirs,
+// also when they have let go of it again.
+static int claim(struct call *call, fs_ino ino, const struct fs_lock *lock)
+{
+    int result = call->request->attached->claim == CLAIM_DONE ? 0 : grace_check_claim(call->hosted, ino);
+    return result == 0 ? lock_set(call->hosted->locks, ino, call->session->id_low, lock, 0) : result;
+}
+
 int op_setlk(struct call *call)
 {
     CALL_DECODE(setlk);
@@ -62,7 +81,9 @@ int op_setlk(struct call *call)
         result = check_lock(open, &request.lock);
     if (result == 0 && request.lock.type != FS_LOCK_UNLOCK)
         result = session_open_owner(open, request.lock.kind, request.lock.owner);
-    if (result == 0)
+    if (result == 0 && request.reclaim)
+        result = claim(call, core_file_ino(open->file), &request.lock);
+    else if (result == 0)
         result = set_and_wait(call, core_file_ino(open->file), &request);
     if (result < 0)
         return result;

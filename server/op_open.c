@@ -155,6 +155,63 @@ int op_reopen(struct call *call)
     return call_reply_reopen(call, &(struct wire_reopen_reply){});
 }
 
+// What a call that was answered before a restart granted.
+struct granted {
+    uint64_t open_id;
+    fs_ino ino;
+    uint32_t flags;
+};
+
+static int granted_by_create(struct call *call, struct reader reply, struct granted *ret_granted)
+{
+    CALL_DECODE(create);
+    struct wire_create_reply created;
+    if (wire_get_create_reply(&reply, &created) < 0)
+        return -EUCLEAN;
+    *ret_granted = (struct granted){request.open_id, created.entry.handle.ino, request.flags};
+    return 0;
+}
+
+static int granted_by_tmpfile(struct call *call, struct reader reply, struct granted *ret_granted)
+{
+    CALL_DECODE(tmpfile);
+    struct wire_tmpfile_reply made;
+    if (wire_get_tmpfile_reply(&reply, &made) < 0)
+        return -EUCLEAN;
+    *ret_granted = (struct granted){request.open_id, made.entry.handle.ino, request.flags};
+    return 0;
+}
+
+static int granted_by_open(struct call *call, struct granted *ret_granted)
+{
+    CALL_DECODE(open);
+    *ret_granted = (struct granted){request.open_id, request.handle.ino, request.flags};
+    return 0;
+}
+
+int call_open_again(struct call *call, struct reader reply)
+{
+    struct granted granted = {0};
+    struct core_file *file;
+    int result = 0;
+    if (call->request->op == WIRE_CREATE)
+        result = granted_by_create(call, reply, &granted);
+    else if (call->request->op == WIRE_TMPFILE)
+        result = granted_by_tmpfile(call, reply, &granted);
+    else if (call->request->op == WIRE_OPEN)
+        result = granted_by_open(call, &granted);
+    if (result < 0 || granted.open_id == 0)
+        return result;
+    result = open_again(call, granted.open_id, granted.ino, granted.flags);
+    if (result == 1)
+        return 0;
+    if (result == 0)
+        result = check_open(call, granted.open_id, granted.flags);
+    if (result == 0)
+        result = core_reopen(call->core, granted.ino, granted.flags & ~(CREATE_FLAGS | FS_OPEN_TRUNC), &file);
+    return result == 0 ? keep(call, granted.open_id, file) : result;
+}
+
 void open_forget(struct hosted *hosted, struct session_open *open)
 {
     fs_assert(hosted->n_opens > 0);

@@ -64,7 +64,7 @@ static enum session_verdict admit_again(struct session_slot *slot, const struct 
     slot->connection = connection;
     if (slot->running)
         return SESSION_DROP;
-    if (slot->kept) {
+    if (slot->kept && !slot->loose) {
         *ret_kept = slot->kept;
         return SESSION_REPLAY;
     }
@@ -80,7 +80,7 @@ enum session_verdict session_admit(struct session *session, const struct wire_he
     struct session_slot *slot = &session->slots[header->slot];
     if (slot->used && header->seq == slot->seq)
         return admit_again(slot, header, connection, ret_kept, ret_why);
-    if (header->seq != slot->seq + 1)
+    if (!slot->loose && header->seq != slot->seq + 1)
         return wrong(ret_why, "a gap in a slot's sequence numbers");
     if (slot->running)
         return wrong(ret_why, "a request on a slot whose last one is not answered yet");
@@ -90,11 +90,34 @@ enum session_verdict session_admit(struct session *session, const struct wire_he
     return SESSION_RUN;
 }
 
+void session_loosen(struct session *session)
+{
+    for (size_t i = 1; i < ARRAY_LEN(session->slots); i++)
+        session->slots[i].loose = true;
+}
+
+void session_restore(struct session *session, const struct wire_header *header, struct out *kept)
+{
+    struct session_slot *slot = &session->slots[header->slot];
+    fs_assert(header->slot > 0 && !slot->used);
+    *slot = (struct session_slot){
+        .seq = header->seq, .op = header->op, .used = true, .loose = true, .kept = kept};
+}
+
+struct out *session_restored(const struct session *session, uint16_t number)
+{
+    const struct session_slot *slot = &session->slots[number];
+    fs_assert(slot->running);
+    return slot->loose ? slot->kept : NULL;
+}
+
 void session_finish(struct session *session, uint16_t number, struct out *reply)
 {
     struct session_slot *slot = &session->slots[number];
-    fs_assert(slot->running && !slot->kept);
-    slot->running = false;
+    fs_assert(slot->running && (!slot->kept || slot->loose));
+    slot->running = slot->loose = false;
+    out_unref(slot->kept);
+    slot->kept = NULL;
     if (reply->length <= SESSION_REPLY_KEPT_MAX)
         slot->kept = out_ref(reply);
     else
@@ -172,8 +195,12 @@ static struct session_wait *wait_get(const struct session *session, uint64_t tic
     return node ? CONTAINER_OF(node, struct session_wait, node) : NULL;
 }
 
-int session_wait_add(struct session *session, uint64_t ticket, fs_ino ino, enum fs_lock_kind kind,
-                     uint64_t owner)
+const struct session_wait *session_wait_get(const struct session *session, uint64_t ticket)
+{
+    return wait_get(session, ticket);
+}
+
+int session_wait_add(struct session *session, uint64_t ticket, fs_ino ino, const struct fs_lock *lock)
 {
     if (ticket == 0 || wait_get(session, ticket))
         return -EINVAL;
@@ -185,8 +212,7 @@ int session_wait_add(struct session *session, uint64_t ticket, fs_ino ino, enum 
         return -ENOMEM;
     }
     wait->ino = ino;
-    wait->kind = kind;
-    wait->owner = owner;
+    wait->lock = *lock;
     session_grant_forget(session, ticket);
     return 0;
 }
@@ -205,7 +231,7 @@ void session_wait_drop(struct session *session, fs_ino ino, enum fs_lock_kind ki
     for (struct table_node *node = table_first(&session->waits), *next; node; node = next) {
         next = table_next(&session->waits, node);
         struct session_wait *wait = CONTAINER_OF(node, struct session_wait, node);
-        if (wait->ino == ino && wait->kind == kind && wait->owner == owner)
+        if (wait->ino == ino && wait->lock.kind == kind && wait->lock.owner == owner)
             session_wait_end(session, node->key);
     }
 }

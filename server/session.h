@@ -25,6 +25,7 @@ struct session_slot {
     uint32_t seq; // of the last request that was admitted; wraps
     uint16_t op;
     bool used;           // since the session began
+    bool loose;          // restored after a restart: requests that were not kept may have come since `seq`
     bool running;        // admitted and not finished
     uint64_t connection; // that it came over
     struct out *kept;    // owned reference, or NULL
@@ -47,8 +48,7 @@ struct session_open {
 struct session_wait {
     struct table_node node; // key: ticket
     fs_ino ino;
-    enum fs_lock_kind kind;
-    uint64_t owner;
+    struct fs_lock lock;
 };
 
 // Who a session is: decided at attach, compared when it is resumed.
@@ -93,6 +93,13 @@ enum session_verdict {
 // `connection` numbers the connection it came over.
 enum session_verdict session_admit(struct session *session, const struct wire_header *header,
                                    uint64_t connection, struct out **ret_kept, const char **ret_why);
+// After a restart, before any request is admitted: any slot may have been used since, and this one's last
+// kept reply is known. Takes the reference.
+void session_loosen(struct session *session);
+void session_restore(struct session *session, const struct wire_header *header, struct out *kept);
+// The reply, made before a restart, to the request that runs on the slot: it is to be given again, not made
+// again. NULL: there is none.
+struct out *session_restored(const struct session *session, uint16_t slot);
 // The reply to the slot's running request; kept when it is small.
 void session_finish(struct session *session, uint16_t slot, struct out *reply);
 
@@ -110,8 +117,8 @@ int session_open_owner(struct session_open *open, enum fs_lock_kind kind, uint64
 // --- lock waits ---
 
 // -EINVAL: ticket 0 or in use; -ENOLCK past SESSION_WAITS_MAX; -ENOMEM.
-int session_wait_add(struct session *session, uint64_t ticket, fs_ino ino, enum fs_lock_kind kind,
-                     uint64_t owner);
+int session_wait_add(struct session *session, uint64_t ticket, fs_ino ino, const struct fs_lock *lock);
+const struct session_wait *session_wait_get(const struct session *session, uint64_t ticket); // NULL: none
 void session_wait_end(struct session *session, uint64_t ticket); // harmless when there is none
 void session_wait_drop(struct session *session, fs_ino ino, enum fs_lock_kind kind, uint64_t owner);
 void session_grant(struct session *session, uint64_t ticket); // ends the wait and remembers the grant

@@ -87,6 +87,7 @@ int shard_start(struct shard *shard)
         uv_loop_close(&shard->loop);
         return result;
     }
+    shard->started_ms = uv_now(&shard->loop);
     uv_check_init(&shard->loop, &shard->check);
     uv_idle_init(&shard->loop, &shard->idle);
     uv_timer_init(&shard->loop, &shard->timer);
@@ -262,7 +263,7 @@ static void run_delete(struct message *message)
         finish_delete(own, -EAGAIN);
     else if (!hosted)
         destroy(own);
-    else if (hosted->sessions.count > 0 && !own->force)
+    else if (atomic_load(&own->place->sessions) > 0 && !own->force)
         finish_delete(own, -EBUSY);
     else
         hosted_close(hosted, "the file system is deleted", closed_for_delete, own);

@@ -34,6 +34,7 @@ struct shard {
     uint64_t incarnation; // of this run of the server
     bool clean;           // the run before ended with a clean stop
     bool log_continuous;  // what the run before acknowledged is all there
+    uint64_t started_ms;  // loop time
     uv_thread_t thread;
     uv_loop_t loop;
     struct mailbox mailbox;

@@ -91,7 +91,7 @@ void request_finish(struct request *request)
 
 void turn_tell(struct attached *attached, struct out *out, uint64_t welcomes)
 {
-    struct request *request = calloc(1, sizeof(*request));
+    struct request *request = out ? calloc(1, sizeof(*request)) : NULL;
     if (!request) {
         out_unref(out);
         if (attached->client)
@@ -194,9 +194,15 @@ static struct request *next_request(struct hosted *hosted)
         struct list *node = list_pop(&client->frames);
         if (!node)
             continue;
-        client->n_frames--;
         struct conn *conn = client->conn;
-        struct request *request = admit(hosted, client, LIST_ENTRY(node, struct frame, node));
+        struct frame *frame = LIST_ENTRY(node, struct frame, node);
+        if (grace_parks(client->attached, frame)) {
+            list_push(&client->parked, node);
+            client_wake(client);
+            continue;
+        }
+        client->n_frames--;
+        struct request *request = admit(hosted, client, frame);
         if (!conn->closing)
             client_wake(client);
         if (request)

@@ -98,13 +98,8 @@ void core_destroy(struct core *core)
 
 int write_begin(struct core *core)
 {
-    fs_assert(core->in_turn);
-    if (!store_in_transaction(core->store)) {
-        int result = store_begin(core->store);
-        if (result != 0)
-            return result;
-    }
-    return store_savepoint(core->store);
+    int result = core_turn_write(core);
+    return result == 0 ? store_savepoint(core->store) : result;
 }
 
 int write_end(struct core *core, int result)
@@ -168,6 +163,8 @@ static void reap_one(struct core *core, struct orphan *orphan)
 
 static void reap(struct core *core)
 {
+    if (core->orphans_held)
+        return;
     for (struct table_node *node = table_first(&core->reap), *after; node; node = after) {
         after = table_next(&core->reap, node);
         reap_one(core, CONTAINER_OF(node, struct orphan, node));
@@ -200,13 +197,33 @@ int core_reap_orphans(struct core *core, bool *ret_more)
     return 0;
 }
 
+void core_hold_orphans(struct core *core, bool hold)
+{
+    core->orphans_held = hold;
+    core->orphan_cursor = 0;
+}
+
 // --- turns ---
 
 int core_turn_begin(struct core *core)
 {
     fs_assert(!core->in_turn);
     core->in_turn = true;
+    core->doomed = 0;
     return 0;
+}
+
+int core_turn_write(struct core *core)
+{
+    fs_assert(core->in_turn);
+    return store_in_transaction(core->store) ? 0 : store_begin(core->store);
+}
+
+void core_turn_doom(struct core *core, int error)
+{
+    fs_assert(core->in_turn && error < 0);
+    if (core->doomed == 0)
+        core->doomed = error;
 }
 
 static void keep_opens(struct core *core)
@@ -227,11 +244,12 @@ int core_turn_commit(struct core *core)
     fs_assert(core->in_turn);
     reap(core);
     core->in_turn = false;
-    int result = 0;
-    if (store_in_transaction(core->store))
+    int result = core->doomed;
+    if (result == 0 && store_in_transaction(core->store))
         result = store_commit(core->store);
     if (result != 0) {
-        store_rollback(core->store);
+        if (store_in_transaction(core->store))
+            store_rollback(core->store);
         core->rename_epoch++;
     }
     reap_end(core, result == 0);
@@ -283,7 +301,7 @@ void stored_touch(struct store_inode *stored, struct fs_time now, bool mtime)
 
 int core_upkeep(struct core *core, bool *ret_more)
 {
-    if (core->reap.count > 0) {
+    if (core->reap.count > 0 && !core->orphans_held) {
         int result = core_turn_begin(core);
         if (result == 0)
             result = core_turn_commit(core);

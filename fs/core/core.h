@@ -30,6 +30,10 @@ void core_destroy(struct core *core); // all opens have been released; NULL is a
 
 int core_turn_begin(struct core *core);
 int core_turn_commit(struct core *core); // on failure the turn is over and undone
+// For what the caller writes to the store itself, to be committed with the turn: opens its transaction.
+int core_turn_write(struct core *core);
+// The turn must not be kept: its commit will fail with `error`, the first one given.
+void core_turn_doom(struct core *core, int error);
 
 // --- namespace ---
 
@@ -96,6 +100,9 @@ int core_tmpfile(struct core *core, const struct fs_cred *cred, fs_ino parent, u
 int core_reopen(struct core *core, fs_ino ino, uint32_t open_flags, struct core_file **ret_file);
 // An orphan whose last open goes is removed by this turn (or by a later one, should the turn fail).
 void core_release(struct core *core, struct core_file *file);
+// While held, orphans stay whether or not they are open: those who had them open before a restart may not all
+// have come back. Letting go does not look for them: core_reap_orphans().
+void core_hold_orphans(struct core *core, bool hold);
 fs_ino core_file_ino(const struct core_file *file);
 uint32_t core_file_flags(const struct core_file *file);
 

@@ -61,6 +61,8 @@ struct core {
     uint64_t rename_epoch; // counts moves of directories, from 1
     fs_ino orphan_cursor;  // core_reap_orphans() has come this far
     bool in_turn;
+    int doomed; // why the turn must not be kept, or 0
+    bool orphans_held;
 };
 
 struct orphan {

@@ -204,6 +204,9 @@ class Mount:
 
     def unmount(self):
         if is_mounted(self.path):
-            subprocess.run([program("berth"), "umount", self.path], check=True, timeout=STOP_SECONDS)
+            result = subprocess.run([program("berth"), "umount", self.path], stdin=subprocess.DEVNULL, capture_output=True,
+                                    text=True, timeout=STOP_SECONDS)
+            if result.returncode != 0:
+                raise AssertionError("berth umount: " + result.stderr.strip())
         if os.path.isdir(self.path):
             os.rmdir(self.path)

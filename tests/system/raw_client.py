@@ -111,9 +111,9 @@ def frame(op, slot=0, seq=0, status=0, body=b"", length=None):
 
 class Welcome:
     def __init__(self, body):
-        (self.version, self.session_high, self.session_low, self.resumed, self.incarnation, self.log_continuous,
-         self.n_slots, self.lease_ms, self.identity, self.read_only, self.time_ns, n) = struct.unpack_from("<HQQBQBHIBBQH", body)
-        at = struct.calcsize("<HQQBQBHIBBQH")
+        (self.version, self.session_high, self.session_low, self.resumed, self.claims, self.incarnation, self.log_continuous,
+         self.n_slots, self.lease_ms, self.identity, self.read_only, self.time_ns, n) = struct.unpack_from("<HQQBBQBHIBBQH", body)
+        at = struct.calcsize("<HQQBBQBHIBBQH")
         self.file_system = body[at:at + n].decode()
         self.root = Entry(body[at + n:])
         self.session = (self.session_high, self.session_low)
@@ -210,7 +210,7 @@ class Client:
         if seq is None:
             seq = self.seqs[slot] = self.seqs.get(slot, 0) + 1
         number = OPS[op] if isinstance(op, str) else op
-        with_cred = self.credentials is not None and op not in ("ping", "bye")
+        with_cred = self.credentials is not None and op not in ("ping", "bye", "reclaimed")
         return frame(number, slot, seq, WITH_CRED if with_cred else 0, (self.credentials if with_cred else b"") + body)
 
     def reply(self, slot=None):
@@ -251,9 +251,6 @@ class Client:
     def create(self, parent, entry, open_id, mode=0o644, flags=READ | WRITE):
         return Entry(self.call("create", handle(parent) + name(entry) + u64(open_id) + u32(mode) + u32(flags)))
 
-    def tmpfile(self, parent, open_id, mode=0o644, flags=READ | WRITE):
-        return Entry(self.call("tmpfile", handle(parent) + u64(open_id) + u32(mode) + u32(flags)))
-
     def open(self, of, open_id, flags=READ):
         return Attr(self.call("open", handle(of) + u64(open_id) + u32(flags)))
 
@@ -274,9 +271,6 @@ class Client:
 
     def unlink(self, parent, entry):
         self.call("unlink", handle(parent) + name(entry))
-
-    def link(self, of, parent, entry):
-        return Entry(self.call("link", handle(of) + handle(parent) + name(entry)))
 
     def rmdir(self, parent, entry):
         self.call("rmdir", handle(parent) + name(entry))

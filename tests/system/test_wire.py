@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import struct
+import time
 import unittest
 from random import Random as Randomness
 
@@ -57,6 +58,19 @@ class Wire(unittest.TestCase):
             function(*arguments, **options)
         self.assertEqual(errno.errorcode[caught.exception.status], errno.errorcode[number], caught.exception)
         return caught.exception.reason
+
+    def granted(self, client, ticket):
+        """Waits for a lock as a living client does."""
+        client.socket.settimeout(0.2)
+        deadline = time.monotonic() + raw.TIMEOUT_SECONDS
+        while ticket not in client.events and time.monotonic() < deadline:
+            client.call("ping", slot=100)
+            try:
+                client.events.append(client.event() if not client.events else client.events.pop(0))
+            except TimeoutError:
+                pass
+        client.socket.settimeout(raw.TIMEOUT_SECONDS)
+        self.assertEqual(client.events, [ticket])
 
     def serves(self):
         with Client(self.server.data_address) as other:
@@ -298,7 +312,7 @@ class Refusals(Wire):
         self.c.getattr(self.c.root)
 
     def test_unknown_call(self):
-        for number in (0, 1, 15, 39, 64, 65, 65535):
+        for number in (0, 1, 15, 40, 64, 65, 65535):
             self.refused(errno.ENOSYS, self.c.call, number)
 
     def test_forged_handles(self):
@@ -320,24 +334,6 @@ class Refusals(Wire):
         self.assertEqual(self.c.getattr(self.f, 1).nlink, 0)
         self.c.release(1)
         self.refused(errno.ESTALE, self.c.getattr, self.f)
-
-    def test_files_without_a_name(self):
-        self.refused(errno.EINVAL, self.c.tmpfile, self.dir, 2, 0o644, raw.READ)
-        self.refused(errno.EINVAL, self.c.tmpfile, self.dir, 2, 1 << 20)
-        self.refused(errno.EINVAL, self.c.tmpfile, self.dir, 0)
-        self.refused(errno.EEXIST, self.c.tmpfile, self.dir, 1)
-        self.refused(errno.ENOTDIR, self.c.tmpfile, self.f, 2)
-        never = self.c.tmpfile(self.dir, 2, 0o644, raw.WRITE | raw.EXCL).handle
-        self.refused(errno.ENOENT, self.c.link, never, self.dir, "x")
-        once = self.c.tmpfile(self.dir, 3).handle
-        self.assertEqual(self.c.link(once, self.dir, "x").attr.nlink, 1)
-        self.c.unlink(self.dir, "x")
-        self.refused(errno.ENOENT, self.c.link, once, self.dir, "x")
-        self.c.unlink(self.dir, "f")
-        self.refused(errno.ENOENT, self.c.link, self.f, self.dir, "x")
-        # No claim of an open makes it one that has its name yet to get.
-        self.c.call("reopen", handle(self.f) + u64(4) + u32(raw.WRITE | raw.CREATE | raw.EXCL))
-        self.refused(errno.ENOENT, self.c.link, self.f, self.dir, "x")
 
     def test_opens(self):
         self.refused(errno.EINVAL, self.c.open, self.f, 0)
@@ -612,7 +608,7 @@ class Sessions(Wire):
         self.refused(errno.EAGAIN, other.setlk, 1, lock(raw.FLOCK, raw.LOCK_WRITE, 0, raw.END, 1))
         self.assertTrue(other.setlk(1, lock(raw.FLOCK, raw.LOCK_WRITE, 0, raw.END, 1), ticket=5))
         client.close()
-        self.assertEqual(other.event(), 5)
+        self.granted(other, 5)
         self.assertEqual(self.resume(client).welcome.resumed, 0)
 
     def test_unlinked_open_file_lives_through_a_lost_connection(self):

@@ -24,7 +24,7 @@ struct fixture {
     struct env env;
     struct rpc_host host;
     uint64_t now_ns;
-    unsigned connects, disconnects, welcomes, firsts, reclaims, downs, ended;
+    unsigned connects, disconnects, welcomes, firsts, reclaims, fences, downs, ended;
     int down_error;
     char why[600];
     uint64_t granted;
@@ -33,6 +33,8 @@ struct fixture {
     uint8_t input[4096];
     size_t n_input;
     struct wire_hello_request hello;
+    uint64_t incarnation;
+    bool may_claim;          // what the next welcome says
     struct rpc_call *claims; // submitted when asked to reclaim
     size_t n_claims;
 };
@@ -84,6 +86,11 @@ static void on_reclaim(void *context)
         rpc_submit(f->rpc, &f->claims[i]);
 }
 
+static void on_fenced(void *context)
+{
+    ((struct fixture *)context)->fences++;
+}
+
 static void on_down(void *context, int error, const char *why)
 {
     struct fixture *f = context;
@@ -113,6 +120,7 @@ static int setup_with(void **state, const char *access_key)
                                 .prove = on_prove,
                                 .welcome = on_welcome,
                                 .reclaim = on_reclaim,
+                                .fenced = on_fenced,
                                 .down = on_down,
                                 .granted = on_granted,
                                 .ended = on_ended};
@@ -229,6 +237,8 @@ static void welcome_as(struct fixture *f, uint8_t identity, bool resumed, uint64
         .session_high = session,
         .session_low = session,
         .resumed = resumed,
+        .claims = f->may_claim,
+        .incarnation = f->incarnation,
         .n_slots = n_slots,
         .lease_ms = LEASE_MS,
         .identity = identity,
@@ -271,6 +281,24 @@ static void attach(struct fixture *f, uint16_t n_slots)
     shake_hands(f);
     welcome(f, false, 77, n_slots);
     assert_int_equal(rpc_state(f->rpc), RPC_READY);
+}
+
+// What follows the last claim, and comes alone.
+static void answer_reclaimed(struct fixture *f)
+{
+    serve(f, SIZE_MAX);
+    assert_int_equal(f->n_seen, 1);
+    assert_int_equal(f->seen[0].header.op, WIRE_RECLAIMED);
+    assert_int_equal(rpc_state(f->rpc), RPC_RECLAIMING);
+    answer(f, next(f), 0);
+    assert_int_equal(rpc_state(f->rpc), RPC_READY);
+}
+
+static void restart_server(struct fixture *f)
+{
+    rpc_lost(f->rpc, -ECONNRESET, "reset");
+    f->incarnation++;
+    f->may_claim = true;
 }
 
 // Lets time pass until the client tries again, and connects it.
@@ -470,7 +498,7 @@ static void test_new_session_repeats_only_what_is_harmless(void **state)
     welcome(f, false, 88, 3);
     assert_int_equal(append.done, 1);
     assert_int_equal(append.result, -EIO);
-    assert_int_equal(f->reclaims, 1);
+    assert_int_equal(f->fences, 1);
     assert_int_equal(f->firsts, 1);
     serve(f, SIZE_MAX);
     static const uint64_t order[] = {2, 3, 4};
@@ -486,20 +514,21 @@ static void test_new_session_repeats_only_what_is_harmless(void **state)
 static void test_claims_go_first_and_alone(void **state)
 {
     struct fixture *f = *state;
-    static struct probe waiting, claims[2];
+    static struct probe append, later, claims[2];
     attach(f, 4);
-    submit(f, &waiting, WIRE_READ, 9);
+    submit(f, &append, WIRE_APPEND, 9);
     serve(f, SIZE_MAX);
-    f->n_seen = 0;
+    struct seen first = next(f);
     for (size_t i = 0; i < 2; i++) {
         prepare(&claims[i], WIRE_FSYNC, 100 + i);
         claims[i].call.class = RPC_RECLAIM;
     }
-    rpc_lost(f->rpc, -ECONNRESET, "reset");
+    restart_server(f);
+    submit(f, &later, WIRE_READ, 10);
     come_back(f);
     f->claims = &claims[0].call;
     f->n_claims = 1;
-    welcome(f, false, 88, 4);
+    welcome(f, true, 77, 4);
     rpc_submit(f->rpc, &claims[1].call);
     assert_int_equal(rpc_state(f->rpc), RPC_RECLAIMING);
     serve(f, SIZE_MAX);
@@ -509,33 +538,64 @@ static void test_claims_go_first_and_alone(void **state)
     assert_int_equal(f->n_seen, 1);
     answer(f, next(f), ESTALE);
     assert_int_equal(claims[1].result, -ESTALE);
-    assert_int_equal(rpc_state(f->rpc), RPC_READY);
+    answer_reclaimed(f);
     serve(f, SIZE_MAX);
-    assert_int_equal(next(f).open_id, 9);
+    assert_int_equal(f->n_seen, 2);
+    assert_int_equal(f->fences, 0);
+    // What was unanswered: the same request on the same slot.
+    struct seen again = next(f);
+    assert_memory_equal(&again, &first, sizeof(first));
+    assert_int_equal(next(f).open_id, 10);
+    assert_int_equal(append.done, 0);
 }
 
-static void test_claims_of_a_lost_session_are_cancelled(void **state)
+static void test_claims_also_find_slots_when_all_are_taken(void **state)
+{
+    struct fixture *f = *state;
+    static struct probe calls[64], claim;
+    attach(f, 32);
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+        prepare(&calls[i], WIRE_APPEND, i);
+        calls[i].call.class = i % 2 ? RPC_URGENT : RPC_ORDINARY;
+        rpc_submit(f->rpc, &calls[i].call);
+    }
+    serve(f, SIZE_MAX);
+    f->n_seen = 0;
+    prepare(&claim, WIRE_FSYNC, 1);
+    claim.call.class = RPC_RECLAIM;
+    f->claims = &claim.call;
+    f->n_claims = 1;
+    restart_server(f);
+    come_back(f);
+    welcome(f, true, 77, 32);
+    serve(f, SIZE_MAX);
+    assert_int_equal(f->n_seen, 1);
+    answer(f, next(f), 0);
+    answer_reclaimed(f);
+}
+
+static void test_a_second_restart_cancels_claims(void **state)
 {
     struct fixture *f = *state;
     static struct probe claim;
     attach(f, 4);
-    rpc_lost(f->rpc, -ECONNRESET, "reset");
+    restart_server(f);
     come_back(f);
     prepare(&claim, WIRE_FSYNC, 1);
     claim.call.class = RPC_RECLAIM;
     f->claims = &claim.call;
     f->n_claims = 1;
-    welcome(f, false, 88, 4);
+    welcome(f, true, 77, 4);
     serve(f, SIZE_MAX);
     f->n_seen = 0;
-    rpc_lost(f->rpc, -ECONNRESET, "reset");
+    restart_server(f);
     f->n_claims = 0;
     come_back(f);
-    welcome(f, false, 99, 4);
+    welcome(f, true, 77, 4);
     assert_int_equal(claim.done, 1);
     assert_int_equal(claim.result, -ECANCELED);
     assert_int_equal(f->reclaims, 2);
-    assert_int_equal(rpc_state(f->rpc), RPC_READY);
+    answer_reclaimed(f);
 }
 
 static void test_interrupted_claims_go_on_when_resumed(void **state)
@@ -543,27 +603,66 @@ static void test_interrupted_claims_go_on_when_resumed(void **state)
     struct fixture *f = *state;
     static struct probe claim, waiting;
     attach(f, 4);
-    rpc_lost(f->rpc, -ECONNRESET, "reset");
+    restart_server(f);
     submit(f, &waiting, WIRE_READ, 9);
     come_back(f);
     prepare(&claim, WIRE_FSYNC, 1);
     claim.call.class = RPC_RECLAIM;
     f->claims = &claim.call;
     f->n_claims = 1;
-    welcome(f, false, 88, 4);
+    welcome(f, true, 77, 4);
     serve(f, SIZE_MAX);
     f->n_seen = 0;
     rpc_lost(f->rpc, -ECONNRESET, "reset");
     come_back(f);
-    welcome(f, true, 88, 4);
+    welcome(f, true, 77, 4);
     assert_int_equal(f->reclaims, 1);
     assert_int_equal(rpc_state(f->rpc), RPC_RECLAIMING);
     serve(f, SIZE_MAX);
     assert_int_equal(f->n_seen, 1);
     answer(f, next(f), 0);
-    assert_int_equal(rpc_state(f->rpc), RPC_READY);
+    answer_reclaimed(f);
     serve(f, SIZE_MAX);
     assert_int_equal(next(f).open_id, 9);
+}
+
+static void test_power_loss_lets_claim_under_a_new_session(void **state)
+{
+    struct fixture *f = *state;
+    static struct probe append, claim;
+    attach(f, 4);
+    submit(f, &append, WIRE_APPEND, 9);
+    serve(f, SIZE_MAX);
+    f->n_seen = 0;
+    restart_server(f);
+    come_back(f);
+    prepare(&claim, WIRE_FSYNC, 1);
+    claim.call.class = RPC_RECLAIM;
+    f->claims = &claim.call;
+    f->n_claims = 1;
+    welcome(f, false, 88, 4);
+    assert_int_equal(append.result, -EIO);
+    assert_int_equal(f->fences, 0);
+    serve(f, SIZE_MAX);
+    answer(f, next(f), 0);
+    answer_reclaimed(f);
+}
+
+static void test_revoked_session_fences(void **state)
+{
+    struct fixture *f = *state;
+    static struct probe append;
+    attach(f, 4);
+    submit(f, &append, WIRE_APPEND, 9);
+    serve(f, SIZE_MAX);
+    f->n_seen = 0;
+    rpc_lost(f->rpc, -ECONNRESET, "reset");
+    come_back(f);
+    welcome(f, false, 88, 4);
+    assert_int_equal(append.result, -EIO);
+    assert_int_equal(f->fences, 1);
+    assert_int_equal(f->reclaims, 0);
+    assert_int_equal(rpc_state(f->rpc), RPC_READY);
 }
 
 static void test_withdraw_only_what_was_not_sent(void **state)
@@ -676,7 +775,7 @@ static void test_refusal_fails_calls_until_it_is_taken_back(void **state)
     assert_int_equal(f->hello.session_low, 0);
     welcome(f, false, 88, 4);
     assert_null(rpc_refusal(f->rpc));
-    assert_int_equal(f->reclaims, 1);
+    assert_int_equal(f->fences, 1);
     submit(f, &after, WIRE_READ, 3);
     serve(f, SIZE_MAX);
     assert_int_equal(next(f).open_id, 3);
@@ -834,8 +933,11 @@ int main(void)
         TEST(test_connection_lost_amid_a_frame),
         TEST(test_new_session_repeats_only_what_is_harmless),
         TEST(test_claims_go_first_and_alone),
-        TEST(test_claims_of_a_lost_session_are_cancelled),
+        TEST(test_claims_also_find_slots_when_all_are_taken),
+        TEST(test_a_second_restart_cancels_claims),
         TEST(test_interrupted_claims_go_on_when_resumed),
+        TEST(test_power_loss_lets_claim_under_a_new_session),
+        TEST(test_revoked_session_fences),
         TEST(test_withdraw_only_what_was_not_sent),
         TEST(test_attempts_back_off_and_do_not_end),
         TEST(test_no_greeting_in_time),

@@ -140,6 +140,40 @@ static void another_call_under_a_used_number(void **state UNUSED)
 
 // --- who may resume ---
 
+static struct out *kept_reply(uint16_t op, uint16_t slot, uint32_t seq)
+{
+    struct out *out = out_new(8);
+    assert_non_null(out);
+    return out_seal(out, (struct wire_header){.op = op, .slot = slot, .seq = seq}, 8);
+}
+
+// After a restart the server knows of each slot only the last reply that it kept.
+static void restored_slots_answer_again_and_go_on(void **state UNUSED)
+{
+    struct session *session = new_session();
+    struct out *kept = NULL;
+    struct out *reply = kept_reply(WIRE_APPEND, 1, 7);
+    struct wire_header header;
+    assert_int_equal(wire_get_header(reply->bytes, &header), 0);
+    session_loosen(session);
+    session_restore(session, &header, reply);
+    // Its own request, sent again, is given the same answer; then its numbers go on without gaps.
+    assert_int_equal(admit(session, WIRE_READ, 1, 7, 1, &kept), SESSION_WRONG);
+    assert_int_equal(admit(session, WIRE_APPEND, 1, 7, 1, &kept), SESSION_RUN);
+    assert_ptr_equal(session_restored(session, 1), reply);
+    finish(session, WIRE_APPEND, 1, 8);
+    assert_int_equal(admit(session, WIRE_APPEND, 1, 7, 2, &kept), SESSION_REPLAY);
+    assert_int_equal(admit(session, WIRE_READ, 1, 9, 2, &kept), SESSION_WRONG);
+    assert_int_equal(admit(session, WIRE_READ, 1, 8, 2, &kept), SESSION_RUN);
+    assert_null(session_restored(session, 1));
+    // A slot that carried calls nobody kept goes on wherever the client is.
+    assert_int_equal(admit(session, WIRE_READ, 2, 3000000000u, 1, &kept), SESSION_RUN);
+    assert_null(session_restored(session, 2));
+    finish(session, WIRE_READ, 2, 8);
+    assert_int_equal(admit(session, WIRE_READ, 2, 3000000002u, 1, &kept), SESSION_WRONG);
+    session_destroy(session);
+}
+
 static void only_the_same_resumes(void **state UNUSED)
 {
     uint32_t groups[] = {1, 2}, others[] = {1, 3};
@@ -214,17 +248,20 @@ static void owners_are_remembered_once(void **state UNUSED)
 
 // --- waits ---
 
+static const struct fs_lock flock_1 = {
+    .kind = FS_LOCK_FLOCK, .type = FS_LOCK_WRITE, .end = INT64_MAX, .owner = 1};
+
 static void waits_end_by_grant_cancel_or_release(void **state UNUSED)
 {
     struct session *session = new_session();
-    assert_int_equal(session_wait_add(session, 0, 1, FS_LOCK_FLOCK, 1), -EINVAL);
+    assert_int_equal(session_wait_add(session, 0, 1, &flock_1), -EINVAL);
     for (uint64_t ticket = 1; ticket <= SESSION_WAITS_MAX; ticket++)
-        assert_int_equal(session_wait_add(session, ticket, ticket % 2, FS_LOCK_FLOCK, 1), 0);
-    assert_int_equal(session_wait_add(session, 1, 1, FS_LOCK_FLOCK, 1), -EINVAL);
-    assert_int_equal(session_wait_add(session, SESSION_WAITS_MAX + 1, 1, FS_LOCK_FLOCK, 1), -ENOLCK);
+        assert_int_equal(session_wait_add(session, ticket, ticket % 2, &flock_1), 0);
+    assert_int_equal(session_wait_add(session, 1, 1, &flock_1), -EINVAL);
+    assert_int_equal(session_wait_add(session, SESSION_WAITS_MAX + 1, 1, &flock_1), -ENOLCK);
     session_grant(session, 2);
     assert_true(session_granted(session, 2));
-    assert_int_equal(session_wait_add(session, SESSION_WAITS_MAX + 1, 1, FS_LOCK_FLOCK, 1), 0);
+    assert_int_equal(session_wait_add(session, SESSION_WAITS_MAX + 1, 1, &flock_1), 0);
     session_wait_drop(session, 1, FS_LOCK_FCNTL, 1);
     session_wait_drop(session, 1, FS_LOCK_FLOCK, 2);
     assert_int_equal(session->waits.count, SESSION_WAITS_MAX);
@@ -239,10 +276,10 @@ static void waits_end_by_grant_cancel_or_release(void **state UNUSED)
 static void a_ticket_used_again_is_a_new_wait(void **state UNUSED)
 {
     struct session *session = new_session();
-    assert_int_equal(session_wait_add(session, 5, 1, FS_LOCK_FLOCK, 1), 0);
+    assert_int_equal(session_wait_add(session, 5, 1, &flock_1), 0);
     session_grant(session, 5);
     assert_true(session_granted(session, 5));
-    assert_int_equal(session_wait_add(session, 5, 1, FS_LOCK_FLOCK, 1), 0);
+    assert_int_equal(session_wait_add(session, 5, 1, &flock_1), 0);
     assert_false(session_granted(session, 5));
     session_wait_end(session, 5);
     session_destroy(session);
@@ -268,6 +305,7 @@ int main(void)
         cmocka_unit_test(large_replies_are_not_kept),
         cmocka_unit_test(one_request_at_a_time),
         cmocka_unit_test(another_call_under_a_used_number),
+        cmocka_unit_test(restored_slots_answer_again_and_go_on),
         cmocka_unit_test(only_the_same_resumes),
         cmocka_unit_test(opens_up_to_the_limit),
         cmocka_unit_test(owners_are_remembered_once),

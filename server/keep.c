@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+// See keep.h. A record is little-endian: version u8, flags u8, id_high u64, root u64, identity u8, read_only
+// u8, uid u32, gid u32, access point (length u8, bytes), principal (the same), groups (count u16, u32 each).
+// A reply is the frame as it was sent.
+#include "server/keep.h"
+#include "fs/base/log.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RECORD_VERSION 1u
+#define RECORD_EXPIRED (1u << 0) // nothing was heard of it for a lease time
+#define RECORD_LOST    (1u << 1) // power loss: it may claim what it held, under a new session
+
+_Static_assert(32 + FS_ID_SIZE + SESSION_TEXT_SIZE + 4 * FS_GROUPS_MAX <= STORE_SESSION_PART_MAX,
+              "a record fits in a part");
+_Static_assert(SESSION_REPLY_KEPT_MAX <= STORE_SESSION_PART_MAX && SESSION_SLOTS < STORE_SESSION_PARTS,
+              "replies fit in parts");
+
+// --- records ---
+
+static void write_text(struct writer *writer, const char *text)
+{
+    size_t n = strlen(text);
+    write_u8(writer, (uint8_t)n);
+    write_bytes(writer, text, n);
+}
+
+static bool read_text(struct reader *reader, char *text, size_t size)
+{
+    size_t n = read_u8(reader);
+    const uint8_t *bytes = n < size ? read_bytes(reader, n) : NULL;
+    if (!bytes || memchr(bytes, '\0', n))
+        return false;
+    memcpy(text, bytes, n);
+    text[n] = '\0';
+    return true;
+}
+
+static size_t encode(const struct attached *attached, uint8_t *bytes, size_t room)
+{
+    const struct session *session = attached->session;
+    const struct session_identity *identity = &session->identity;
+    struct writer writer = writer_on(bytes, room);
+    write_u8(&writer, RECORD_VERSION);
+    write_u8(&writer, (attached->expired ? RECORD_EXPIRED : 0) | (attached->lost ? RECORD_LOST : 0));
+    write_u64(&writer, session->id_high);
+    write_u64(&writer, session->root);
+    write_u8(&writer, identity->how);
+    write_u8(&writer, identity->read_only);
+    write_u32(&writer, identity->uid);
+    write_u32(&writer, identity->gid);
+    write_text(&writer, identity->access_point);
+    write_text(&writer, identity->principal);
+    write_u16(&writer, (uint16_t)identity->n_groups);
+    for (uint32_t i = 0; i < identity->n_groups; i++)
+        write_u32(&writer, identity->groups[i]);
+    fs_assert(!writer.failed);
+    return room - writer.left;
+}
+
+static bool read_groups(struct reader *reader, struct session_identity *identity)
+{
+    uint32_t n = read_u16(reader);
+    if (n > FS_GROUPS_MAX || reader->left != n * sizeof(*identity->groups))
+        return false;
+    identity->groups = n > 0 ? calloc(n, sizeof(*identity->groups)) : NULL;
+    identity->n_groups = identity->groups ? n : 0;
+    for (uint32_t i = 0; i < identity->n_groups; i++)
+        identity->groups[i] = read_u32(reader);
+    return identity->n_groups == n;
+}
+
+// On success `identity->groups` is the caller's.
+static int decode(struct reader reader, struct session_identity *identity, uint8_t *ret_flags,
+                  uint64_t *ret_high, fs_ino *ret_root)
+{
+    if (read_u8(&reader) != RECORD_VERSION)
+        return -EUCLEAN;
+    uint8_t flags = read_u8(&reader);
+    uint64_t high = read_u64(&reader), root = read_u64(&reader);
+    identity->how = read_u8(&reader);
+    identity->read_only = read_u8(&reader) != 0;
+    identity->uid = read_u32(&reader);
+    identity->gid = read_u32(&reader);
+    bool whole = read_text(&reader, identity->access_point, sizeof(identity->access_point)) &&
+                 read_text(&reader, identity->principal, sizeof(identity->principal)) &&
+                 read_groups(&reader, identity);
+    if (!whole || reader.failed || identity->how > WIRE_IDENTITY_FIXED || root == 0 || root > INT64_MAX) {
+        free(identity->groups);
+        return -EUCLEAN;
+    }
+    *ret_flags = flags;
+    *ret_high = high;
+    *ret_root = root;
+    return 0;
+}
+
+// --- writing ---
+
+int keep_session(struct hosted *hosted, const struct attached *attached)
+{
+    uint8_t bytes[STORE_SESSION_PART_MAX];
+    int result = core_turn_write(hosted->core);
+    if (result < 0)
+        return result;
+    size_t n = encode(attached, bytes, sizeof(bytes));
+    return store_session_put(hosted->store, attached->session->id_low, 0, bytes, n);
+}
+
+void keep_reply(struct hosted *hosted, const struct request *request)
+{
+    const struct out *reply = request->reply;
+    int result = core_turn_write(hosted->core);
+    if (result == 0)
+        result = store_session_put(hosted->store, request->attached->session->id_low, request->slot,
+                                   reply->bytes, reply->length);
+    if (result < 0)
+        core_turn_doom(hosted->core, result);
+}
+
+void keep_forget(struct hosted *hosted, const struct session *session)
+{
+    int result = core_turn_write(hosted->core);
+    if (result == 0)
+        result = store_session_remove(hosted->store, session->id_low);
+    // A record that stays costs the next start some patience.
+    if (result < 0 && result != -ENOENT)
+        log_warn("session-record", "fs=%s session=%u error=%s", hosted->id, session->number,
+                 strerror(-result));
+}
+
+// --- loading ---
+
+struct load {
+    struct hosted *hosted;
+    bool log_continuous;
+    struct attached *attached; // whose parts are coming
+    int result;
+};
+
+static int load_session(struct load *load, uint64_t id, struct reader record)
+{
+    struct session_identity identity = {0};
+    uint8_t flags;
+    uint64_t high;
+    fs_ino root;
+    int result = decode(record, &identity, &flags, &high, &root);
+    if (result < 0)
+        return result;
+    struct attached *attached;
+    result = attached_new(load->hosted, &identity, high, id, &attached);
+    if (result < 0) {
+        free(identity.groups);
+        return result;
+    }
+    attached->session->root = root;
+    attached->expired = flags & RECORD_EXPIRED;
+    attached->lost = (flags & RECORD_LOST) || !load->log_continuous;
+    session_loosen(attached->session);
+    load->attached = attached;
+    return 0;
+}
+
+// A reply of a session that is lost answers nobody any more.
+static int load_reply(const struct load *load, uint32_t slot, const void *bytes, size_t n)
+{
+    struct wire_header header;
+    if (slot > SESSION_SLOTS || n < WIRE_HEADER_SIZE || n > SESSION_REPLY_KEPT_MAX ||
+        wire_get_header(bytes, &header) < 0 || header.length != n || header.slot != slot ||
+        !wire_op_is_call(header.op))
+        return -EUCLEAN;
+    if (load->attached->lost)
+        return 0;
+    struct out *kept = out_new(n - WIRE_HEADER_SIZE);
+    if (!kept)
+        return -ENOMEM;
+    memcpy(kept->bytes, bytes, n);
+    session_restore(load->attached->session, &header, kept);
+    return 0;
+}
+
+static bool load_part(void *context, uint64_t id, uint32_t part, const void *bytes, size_t n)
+{
+    struct load *load = context;
+    if (part == 0)
+        load->result = load_session(load, id, reader_on(bytes, n));
+    else if (!load->attached || load->attached->session->id_low != id)
+        load->result = -EUCLEAN;
+    else
+        load->result = load_reply(load, part, bytes, n);
+    return load->result == 0;
+}
+
+int keep_load(struct hosted *hosted, bool log_continuous)
+{
+    struct load load = {.hosted = hosted, .log_continuous = log_continuous};
+    int result = store_session_list(hosted->store, load_part, &load);
+    return result < 0 ? result : load.result;
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// What of the sessions outlives the server: each session's record and, in the transaction of their effect,
+// the last replies on its slots. On the file system's shard. Private to the data plane.
+#ifndef BERTH_SERVER_KEEP_H
+#define BERTH_SERVER_KEEP_H
+
+#include "server/hosted.h"
+
+// These write inside the turn; negative errno of the store.
+int keep_session(struct hosted *hosted, const struct attached *attached);
+// Dooms the turn when the store refuses: an effect whose reply is not kept must not be.
+void keep_reply(struct hosted *hosted, const struct request *request);
+void keep_forget(struct hosted *hosted, const struct session *session); // logs what goes wrong
+
+// At the start, outside of a turn: makes the sessions that were there before. -EUCLEAN when a record makes no
+// sense. When the log is not continuous they are there only to be told from strangers: `lost`.
+int keep_load(struct hosted *hosted, bool log_continuous);
+
+#endif
