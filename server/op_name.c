@@ -235,7 +235,7 @@ int op_statfs(struct call *call)
     struct fs_statfs statfs;
     int result = call_handle(call, request.handle);
     if (result == 0)
-        result = core_statfs(call->core, &statfs);
+        result = core_statfs(call->core, call->session->root, &statfs);
     if (result < 0)
         return result;
     struct wire_statfs_reply reply = {

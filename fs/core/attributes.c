@@ -102,6 +102,8 @@ int core_setattr(struct core *core, const struct fs_cred *cred, fs_ino ino, cons
         result = check_size(inode, file, set);
     if (result == 0)
         result = permission_setattr(cred, &inode->stored.attr, set, writable);
+    if (result == 0 && (set->mask & FS_SET_SIZE))
+        result = quota_check_growth(core, inode, set->size);
     if (result == 0)
         result = write_begin(core);
     if (result != 0)

@@ -108,6 +108,7 @@ int write_end(struct core *core, int result)
         result = store_savepoint_release(core->store);
     if (result != 0) {
         store_savepoint_rollback(core->store);
+        core->limits_known = false;
         // Entries changed earlier in the turn are unloaded as well: reading them again is cheaper than
         // telling them apart.
         for (struct list *it = core->changed.next; it != &core->changed; it = it->next)
@@ -251,6 +252,7 @@ int core_turn_commit(struct core *core)
         if (store_in_transaction(core->store))
             store_rollback(core->store);
         core->rename_epoch++;
+        core->limits_known = false;
     }
     reap_end(core, result == 0);
     if (result != 0)
@@ -314,26 +316,4 @@ int core_upkeep(struct core *core, bool *ret_more)
 int core_usage(struct core *core, struct store_usage *ret_usage)
 {
     return store_usage(core->store, ret_usage);
-}
-
-#define STATFS_BLOCK_SIZE 4096u
-
-int core_statfs(struct core *core, struct fs_statfs *ret_statfs)
-{
-    struct store_usage usage;
-    int result = store_usage(core->store, &usage);
-    if (result != 0)
-        return result;
-    uint64_t free_blocks = usage.free_bytes / STATFS_BLOCK_SIZE;
-    *ret_statfs = (struct fs_statfs){
-        .block_size = STATFS_BLOCK_SIZE,
-        .blocks_total = usage.total_bytes / STATFS_BLOCK_SIZE,
-        .blocks_free = free_blocks,
-        .blocks_available = free_blocks,
-        // An inode costs at least a block's worth of the medium.
-        .inodes_total = usage.inodes + free_blocks,
-        .inodes_free = free_blocks,
-        .name_max = FS_NAME_MAX,
-    };
-    return 0;
 }

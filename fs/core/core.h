@@ -132,7 +132,25 @@ typedef bool core_visit_entry(void *context, struct fs_name name, uint64_t cooki
 int core_readdir(struct core *core, const struct core_file *directory, uint64_t cookie,
                  core_visit_entry *visit, void *context);
 
-int core_statfs(struct core *core, struct fs_statfs *ret_statfs);
+// The space that who sees `root` has: the limits of its quota and of the file system where there are any, and
+// what is left of the scarcest of them and the medium.
+int core_statfs(struct core *core, fs_ino root, struct fs_statfs *ret_statfs);
+
+// --- quotas ---
+
+// What would take a quota past a limit is refused before anything is written: -EDQUOT for a directory's,
+// -ENOSPC for the whole file system's. A quota that is over its limit already may shrink, and be overwritten
+// in place. Quotas do not nest: what is below an inner quota root is charged to that alone. Moving or linking
+// from one into another is -EXDEV, but for a quota root itself.
+struct core_limits {
+    uint64_t max_bytes, max_inodes; // 0: none
+};
+// Of directory `id`, which becomes a quota root: what is charged as the directory was until now, below it, is
+// charged to it from here on. Without a limit, a directory that is none stays as it is. id 0: of the whole
+// file system.
+int core_quota_set(struct core *core, fs_ino id, const struct core_limits *limits);
+// Limits and use; of a directory that is no quota root zeros.
+int core_quota_get(struct core *core, fs_ino id, struct store_quota *ret_quota);
 
 // --- places ---
 

@@ -58,8 +58,10 @@ struct core {
     struct list opened;  // of struct core_file
     struct table reap;   // of struct orphan: orphans that nobody has open
     struct numbers inos, cookies;
-    uint64_t rename_epoch; // counts moves of directories, from 1
-    fs_ino orphan_cursor;  // core_reap_orphans() has come this far
+    uint64_t rename_epoch;     // counts moves of directories, from 1
+    fs_ino orphan_cursor;      // core_reap_orphans() has come this far
+    struct store_quota limits; // of the whole file system, when known
+    bool limits_known;
     bool in_turn;
     int doomed; // why the turn must not be kept, or 0
     bool orphans_held;
@@ -98,6 +100,15 @@ int write_end_attr(struct core *core, int result, struct inode *inode, struct fs
 
 int numbers_ino(struct core *core, fs_ino *ret_ino);
 int numbers_cookie(struct core *core, uint64_t *ret_cookie);
+
+// --- quotas (quota.c) ---
+
+// May `bytes` and `inodes` more be charged to quota `id` (0: none) and to the file system? -EDQUOT, -ENOSPC.
+int quota_check(struct core *core, fs_ino id, uint64_t bytes, uint64_t inodes);
+int quota_check_growth(struct core *core, const struct inode *inode,
+                       uint64_t size);                                   // to `size`; shrinking: 0
+int quota_check_link(const struct inode *inode, const struct inode *to); // into directory `to`: -EXDEV
+int quota_check_move(const struct inode *inode, const struct inode *from, const struct inode *to);
 
 // --- shared steps ---
 

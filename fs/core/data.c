@@ -85,7 +85,9 @@ static int check_write(const struct core_file *file, const struct inode *inode, 
 static int write_file(struct core *core, const struct fs_cred *cred, struct inode *inode, uint64_t offset,
                       const void *bytes, size_t n, struct fs_attr *ret_attr)
 {
-    int result = n > 0 ? write_begin(core) : 0;
+    int result = n > 0 ? quota_check_growth(core, inode, offset + n) : 0;
+    if (result == 0 && n > 0)
+        result = write_begin(core);
     if (result == 0 && n > 0)
         result = write_end(core, write_at(core, cred, inode, offset, bytes, n));
     if (result == 0)

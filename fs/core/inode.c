@@ -123,7 +123,10 @@ int inode_add(struct core *core, const struct store_inode *stored, struct inode 
 int inode_remove(struct core *core, struct inode *inode)
 {
     mark_changed(core, inode);
-    int result = store_inode_remove(core->store, inode->node.key);
+    bool quota_root = inode->stored.quota == inode->node.key;
+    int result = quota_root ? store_quota_put(core->store, inode->node.key, 0, 0) : 0;
+    if (result == 0)
+        result = store_inode_remove(core->store, inode->node.key);
     if (result == 0)
         inode->loaded = false;
     return result;

@@ -105,7 +105,7 @@ static struct store_inode new_inode(struct core *core, const struct fs_cred *cre
 {
     bool is_directory = S_ISDIR(make->mode), is_link = S_ISLNK(make->mode);
     struct fs_time now = core_now(core);
-    struct store_inode stored = {.parent = directory->node.key};
+    struct store_inode stored = {.parent = directory->node.key, .quota = directory->stored.quota};
     stored.attr = (struct fs_attr){
         .mode = is_link ? (S_IFLNK | 0777) : make->mode & (S_IFMT | 07777),
         .nlink = is_directory ? 2 : 1,
@@ -127,7 +127,9 @@ int make_inode(struct core *core, const struct fs_cred *cred, const struct inode
     stored.flags = flags;
     if (nameless)
         stored.attr.nlink = 0;
-    int result = numbers_ino(core, &stored.attr.ino);
+    int result = quota_check(core, stored.quota, 0, 1);
+    if (result == 0)
+        result = numbers_ino(core, &stored.attr.ino);
     return result != 0 ? result : inode_add(core, &stored, ret_inode);
 }
 
@@ -209,7 +211,9 @@ int core_link(struct core *core, const struct fs_cred *cred, fs_ino ino, fs_ino 
         return -ENOENT;
     if (inode->stored.attr.nlink >= FS_LINK_MAX)
         return -EMLINK;
-    result = write_begin(core);
+    result = quota_check_link(inode, directory);
+    if (result == 0)
+        result = write_begin(core);
     if (result != 0)
         return result;
     return write_end_attr(core, link_entry(core, inode, directory, name), inode, ret_attr);

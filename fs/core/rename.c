@@ -120,6 +120,10 @@ static int check_rename(struct core *core, const struct fs_cred *cred, const str
         result = check_target(cred, from, to, exchange);
     if (result == 0)
         result = check_moved(cred, from->inode, from, to);
+    if (result == 0)
+        result = quota_check_move(from->inode, from->directory, to->directory);
+    if (result == 0 && exchange)
+        result = quota_check_move(to->inode, to->directory, from->directory);
     return result != 0 ? result : check_empty(core, to, exchange);
 }
 
