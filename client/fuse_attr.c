@@ -8,15 +8,39 @@
 #define ATTR_ROOM      128u
 #define KILL_PRIV_BITS (FUSE_SET_ATTR_KILL_SUID | FUSE_SET_ATTR_KILL_SGID | FUSE_SET_ATTR_KILL_PRIV)
 
+static void tell_attr(struct request *request, const struct fs_attr *attr)
+{
+    if (request->statx)
+        request_reply_statx(request, attr);
+    else
+        request_reply_attr(request, attr);
+}
+
 static void getattr_done(struct request *request, struct reader *body)
 {
     struct wire_getattr_reply reply;
     if (wire_get_getattr_reply(body, &reply) < 0)
         request_fail(request, -EIO);
-    else if (request->statx)
-        request_reply_statx(request, &reply.attr);
     else
-        request_reply_attr(request, &reply.attr);
+        tell_attr(request, &reply.attr);
+}
+
+// A removed directory is still what its process stands in.
+static void getattr_failed(struct request *request, int error)
+{
+    const struct fs_attr *removed = request_removed(request, error);
+    if (removed)
+        tell_attr(request, removed);
+    else
+        request_fail(request, error);
+}
+
+static void access_failed(struct request *request, int error)
+{
+    if (request_removed(request, error))
+        request_done_ok(request, NULL);
+    else
+        request_fail(request, error);
 }
 
 // An open that the kernel still names but that was lost is not asked about.
@@ -33,6 +57,8 @@ void op_getattr(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_GETATTR, ATTR_ROOM, getattr_done);
     if (!request)
         return;
+    request->failed = getattr_failed;
+    request->node_id = id;
     request->statx = mount_of(fuse)->wants_btime;
     wire_put_getattr_request(&request->body, &message);
     request_send(request);
@@ -116,6 +142,8 @@ void op_access(fuse_req_t fuse, fuse_ino_t id, int mask)
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_ACCESS, ATTR_ROOM, request_done_ok);
     if (!request)
         return;
+    request->failed = access_failed;
+    request->node_id = id;
     wire_put_access_request(&request->body, &message);
     request_send(request);
 }

@@ -160,12 +160,26 @@ void op_unlink(fuse_req_t fuse, fuse_ino_t parent, const char *name)
     request_send(request);
 }
 
+static void rmdir_done(struct request *request, struct reader *body)
+{
+    struct nodes *nodes = &request->mount->nodes;
+    struct wire_rmdir_reply reply;
+    if (wire_get_rmdir_reply(body, &reply) < 0) {
+        request_fail(request, -EIO);
+        return;
+    }
+    struct node *node = nodes_get(nodes, nodes_id_of(nodes, reply.attr.ino));
+    if (node)
+        nodes_removed(node, &reply.attr);
+    request_done_ok(request, body);
+}
+
 void op_rmdir(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 {
     struct wire_rmdir_request message = {.name = fs_name_of(name)};
     if (!request_name_ok(fuse, name) || !request_handle(fuse, parent, &message.parent))
         return;
-    struct request *request = request_new(mount_of(fuse), fuse, WIRE_RMDIR, NAMES_ROOM, request_done_ok);
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_RMDIR, NAMES_ROOM, rmdir_done);
     if (!request)
         return;
     wire_put_rmdir_request(&request->body, &message);

@@ -92,6 +92,18 @@ static void open_done(struct request *request, struct reader *body)
     after_reply(request, fuse_reply_open(request->fuse, &fi));
 }
 
+// In a removed directory the kernel finds nothing by itself: such an open is never asked about.
+static void open_failed(struct request *request, int error)
+{
+    if (!request->fuse || !request_removed(request, error)) {
+        request_fail(request, error);
+        return;
+    }
+    struct fuse_file_info fi = file_info(request);
+    fuse_reply_open(request->fuse, &fi);
+    request->fuse = NULL;
+}
+
 static void send_open(fuse_req_t fuse, fuse_ino_t id, uint32_t flags)
 {
     struct mount *mount = mount_of(fuse);
@@ -103,6 +115,8 @@ static void send_open(fuse_req_t fuse, fuse_ino_t id, uint32_t flags)
         return;
     request->open_id = message.open_id = nodes_new_open_id(&mount->nodes);
     request->flags = flags;
+    request->failed = open_failed;
+    request->node_id = id;
     // On a new session it is an open like any other: only truncating twice would do harm.
     request->call.repeatable = !(flags & FS_OPEN_TRUNC);
     wire_put_open_request(&request->body, &message);

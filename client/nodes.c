@@ -22,6 +22,12 @@ static void drop_holds(struct nodes *nodes, struct node *node)
     }
 }
 
+static void node_free(struct node *node)
+{
+    free(node->removed);
+    free(node);
+}
+
 static void file_free(struct file *file)
 {
     free((void *)file->opener.groups);
@@ -39,7 +45,7 @@ void nodes_free(struct nodes *nodes)
         struct node *node = CONTAINER_OF(entry, struct node, id);
         drop_holds(nodes, node);
         table_remove(&nodes->by_id, entry);
-        free(node);
+        node_free(node);
     }
     drop_holds(nodes, &nodes->root);
     table_free(&nodes->files);
@@ -94,7 +100,15 @@ static void let_go(struct nodes *nodes, struct node *node)
     if (node == &nodes->root || node->n_lookups > 0 || node->n_files > 0 || !list_empty(&node->holds))
         return;
     table_remove(&nodes->by_id, &node->id);
-    free(node);
+    node_free(node);
+}
+
+void nodes_removed(struct node *node, const struct fs_attr *attr)
+{
+    if (!node->removed)
+        node->removed = malloc(sizeof(*node->removed));
+    if (node->removed) // without memory it is ESTALE
+        *node->removed = *attr;
 }
 
 void nodes_forget(struct nodes *nodes, struct node *node, uint64_t n_lookups)

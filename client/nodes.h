@@ -20,6 +20,7 @@ struct node {
     uint64_t n_lookups;
     uint32_t n_files;
     struct list holds;
+    struct fs_attr *removed; // a directory that was removed here: what it was like. Else NULL
 };
 
 struct file {
@@ -54,6 +55,8 @@ uint64_t nodes_id_of(const struct nodes *nodes, fs_ino ino);
 struct node *nodes_get(const struct nodes *nodes, uint64_t id); // NULL: not known
 // One more lookup of what the server showed. NULL: no memory.
 struct node *nodes_lookup(struct nodes *nodes, wire_handle handle);
+// The directory is gone, but may be a process's working directory as long as the kernel remembers it.
+void nodes_removed(struct node *node, const struct fs_attr *attr);
 void nodes_forget(struct nodes *nodes, struct node *node, uint64_t n_lookups);
 
 // --- open files ---

@@ -255,6 +255,12 @@ void request_fail(struct request *request, int error)
     request->fuse = NULL;
 }
 
+const struct fs_attr *request_removed(const struct request *request, int error)
+{
+    const struct node *node = error == -ESTALE ? nodes_get(&request->mount->nodes, request->node_id) : NULL;
+    return node ? node->removed : NULL;
+}
+
 void stat_of(const struct mount *mount, const struct fs_attr *attr, struct stat *ret_stat)
 {
     // The kernel compares the caller with the owner in sticky directories; with another identity that is not

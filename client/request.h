@@ -28,6 +28,7 @@ struct request {
     // What `done` needs to know.
     struct fs_cred opener; // of a call that opens; the groups are malloc'd
     uint64_t open_id, offset, ticket;
+    fuse_ino_t node_id;
     uint32_t flags;
     size_t size;
     bool plus, statx;
@@ -47,6 +48,8 @@ void request_send(struct request *request);
 // Success without anything to tell.
 void request_done_ok(struct request *request, struct reader *body);
 void request_fail(struct request *request, int error); // tells the caller
+// The error is that the directory `node_id` is no more, and it was removed here: what it was like. Else NULL.
+const struct fs_attr *request_removed(const struct request *request, int error);
 void request_reply_attr(struct request *request, const struct fs_attr *attr);
 void request_reply_statx(struct request *request, const struct fs_attr *attr); // to what was a STATX
 void request_reply_entry(struct request *request, const wire_entry *entry);

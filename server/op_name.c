@@ -187,40 +187,42 @@ int op_unlink(struct call *call)
 }
 
 // -EBUSY when the entry is the root of an access point that somebody is attached to. An entry that the caller
-// cannot look up is left to the operation, which says why.
-static int check_not_root(struct call *call, fs_ino parent, struct fs_name name)
+// cannot look up is left to the operation, which says why; its *ret_attr is not set.
+static int check_not_root(struct call *call, fs_ino parent, struct fs_name name, struct fs_attr *ret_attr)
 {
-    struct fs_attr attr;
-    if (core_lookup(call->core, &call->cred, parent, name, &attr) < 0)
+    if (core_lookup(call->core, &call->cred, parent, name, ret_attr) < 0)
         return 0;
-    return S_ISDIR(attr.mode) && hosted_root_attached(call->hosted, attr.ino) ? -EBUSY : 0;
+    return S_ISDIR(ret_attr->mode) && hosted_root_attached(call->hosted, ret_attr->ino) ? -EBUSY : 0;
 }
 
 int op_rmdir(struct call *call)
 {
     CALL_DECODE(rmdir);
+    struct fs_attr attr = {0};
     int result = call_handle(call, request.parent);
     if (result == 0)
-        result = check_not_root(call, request.parent.ino, request.name);
+        result = check_not_root(call, request.parent.ino, request.name, &attr);
     if (result == 0)
         result = core_rmdir(call->core, &call->cred, request.parent.ino, request.name);
     if (result < 0)
         return result;
-    return call_reply_rmdir(call, &(struct wire_rmdir_reply){});
+    attr.nlink = 0;
+    return call_reply_rmdir(call, &(struct wire_rmdir_reply){.attr = attr});
 }
 
 int op_rename(struct call *call)
 {
     CALL_DECODE(rename);
+    struct fs_attr attr;
     int result = call_handle(call, request.parent);
     if (result == 0)
         result = call_handle(call, request.new_parent);
     if (result == 0 && (request.flags & ~RENAME_FLAGS))
         result = -EINVAL;
     if (result == 0)
-        result = check_not_root(call, request.parent.ino, request.name);
+        result = check_not_root(call, request.parent.ino, request.name, &attr);
     if (result == 0)
-        result = check_not_root(call, request.new_parent.ino, request.new_name);
+        result = check_not_root(call, request.new_parent.ino, request.new_name, &attr);
     if (result == 0)
         result = core_rename(call->core, &call->cred, request.parent.ino, request.name,
                              request.new_parent.ino, request.new_name, request.flags);

@@ -251,6 +251,9 @@ class Client:
     def create(self, parent, entry, open_id, mode=0o644, flags=READ | WRITE):
         return Entry(self.call("create", handle(parent) + name(entry) + u64(open_id) + u32(mode) + u32(flags)))
 
+    def tmpfile(self, parent, open_id, mode=0o644, flags=READ | WRITE):
+        return Entry(self.call("tmpfile", handle(parent) + u64(open_id) + u32(mode) + u32(flags)))
+
     def open(self, of, open_id, flags=READ):
         return Attr(self.call("open", handle(of) + u64(open_id) + u32(flags)))
 
@@ -271,6 +274,9 @@ class Client:
 
     def unlink(self, parent, entry):
         self.call("unlink", handle(parent) + name(entry))
+
+    def link(self, of, parent, entry):
+        return Entry(self.call("link", handle(of) + handle(parent) + name(entry)))
 
     def rmdir(self, parent, entry):
         self.call("rmdir", handle(parent) + name(entry))

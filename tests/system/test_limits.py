@@ -216,6 +216,49 @@ class Renaming(InStep):
         self.both(probe)
 
 
+class Removed(InStep):
+    """A directory that goes while a process works in it."""
+
+    def test_working_directory(self):
+        def inside(top):
+            os.mkdir(top + "/d")
+            os.chdir(top + "/d")
+            before = os.stat(".")
+            os.rmdir(top + "/d")
+            s = os.stat(".")
+            same = [getattr(s, name) == getattr(before, name) for name in ("st_ino", "st_mode", "st_uid", "st_gid")]
+            found = [outcome(*act) for act in ((os.listdir, "."), (os.getcwd,), (os.stat, "x"), (os.mkdir, "x"),
+                     (opened, "x", os.O_CREAT | os.O_WRONLY), (os.symlink, "x", "y"), (os.access, ".", os.W_OK),
+                     (os.rename, "../f", "x"), (os.link, "../f", "x"), (os.chdir, "."), (os.rmdir, "../d"))]
+            fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
+            found.append((os.listdir(fd), os.fstat(fd).st_nlink, outcome(os.stat, "../f")[stat.ST_SIZE]))
+            os.close(fd)
+            os.chdir("..")
+            return same, s.st_nlink, found, sorted(os.listdir("."))
+        for top in (self.host, self.a):
+            write_file(top + "/f", b"text")
+        self.both(lambda top: in_child(inside, top))
+
+    def test_an_enforced_identity_too(self):
+        own = ("--uid", "1000", "--gid", "1000", "--path", "/own", "--owner", "1000:1000", "--perm", "0700")
+        mount = self.mount(self.server.ap_create(self.fs, *own))
+        def inside():
+            os.mkdir(mount.path + "/d")
+            os.chdir(mount.path + "/d")
+            os.rmdir(mount.path + "/d")
+            os.chdir(".")
+            return os.stat(".").st_nlink, os.listdir("."), outcome(os.mkdir, "x")
+        self.assertEqual(in_child(inside), "(0, [], 'ENOENT')")
+
+    def test_another_client_is_told_it_is_stale(self):
+        def inside():
+            os.mkdir(self.a + "/d")
+            os.chdir(self.a + "/d")
+            os.rmdir(self.b + "/d")
+            return outcome(os.stat, ".")
+        self.assertEqual(in_child(inside), "'ESTALE'")
+
+
 class Times(InStep):
     def moved(self, path, act):
         """Which of atime, mtime, ctime an act moves."""

@@ -335,6 +335,24 @@ class Refusals(Wire):
         self.c.release(1)
         self.refused(errno.ESTALE, self.c.getattr, self.f)
 
+    def test_files_without_a_name(self):
+        self.refused(errno.EINVAL, self.c.tmpfile, self.dir, 2, 0o644, raw.READ)
+        self.refused(errno.EINVAL, self.c.tmpfile, self.dir, 2, 1 << 20)
+        self.refused(errno.EINVAL, self.c.tmpfile, self.dir, 0)
+        self.refused(errno.EEXIST, self.c.tmpfile, self.dir, 1)
+        self.refused(errno.ENOTDIR, self.c.tmpfile, self.f, 2)
+        never = self.c.tmpfile(self.dir, 2, 0o644, raw.WRITE | raw.EXCL).handle
+        self.refused(errno.ENOENT, self.c.link, never, self.dir, "x")
+        once = self.c.tmpfile(self.dir, 3).handle
+        self.assertEqual(self.c.link(once, self.dir, "x").attr.nlink, 1)
+        self.c.unlink(self.dir, "x")
+        self.refused(errno.ENOENT, self.c.link, once, self.dir, "x")
+        self.c.unlink(self.dir, "f")
+        self.refused(errno.ENOENT, self.c.link, self.f, self.dir, "x")
+        # No claim of an open makes it one that has its name yet to get.
+        self.c.call("reopen", handle(self.f) + u64(4) + u32(raw.WRITE | raw.CREATE | raw.EXCL))
+        self.refused(errno.ENOENT, self.c.link, self.f, self.dir, "x")
+
     def test_opens(self):
         self.refused(errno.EINVAL, self.c.open, self.f, 0)
         self.refused(errno.EINVAL, self.c.open, self.f, 2, 1 << 10)

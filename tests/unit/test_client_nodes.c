@@ -29,8 +29,9 @@ static int teardown(void **state)
 
 static void open_file(struct nodes *nodes, struct node *node, uint64_t open_id)
 {
-    struct file like = {
-        .id.key = open_id, .flags = FS_OPEN_READ | FS_OPEN_TRUNC | FS_OPEN_CREATE, .opener = {.uid = 5, .gid = 6}};
+    struct file like = {.id.key = open_id,
+                        .flags = FS_OPEN_READ | FS_OPEN_TRUNC | FS_OPEN_CREATE,
+                        .opener = {.uid = 5, .gid = 6}};
     assert_int_equal(nodes_open(nodes, node, &like), 0);
 }
 
@@ -64,6 +65,18 @@ static void test_forgetting_more_than_was_looked_up_is_harmless(void **state)
 {
     struct nodes *nodes = *state;
     nodes_forget(nodes, nodes_lookup(nodes, (wire_handle){.ino = 50}), UINT64_MAX);
+    assert_null(nodes_get(nodes, 50));
+}
+
+static void test_what_was_removed_is_kept_until_it_is_forgotten(void **state)
+{
+    struct nodes *nodes = *state;
+    struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 50});
+    assert_null(node->removed);
+    nodes_removed(node, &(struct fs_attr){.ino = 50, .mode = S_IFDIR});
+    nodes_removed(node, &(struct fs_attr){.ino = 50, .mode = S_IFDIR | 0700});
+    assert_int_equal(node->removed->mode, S_IFDIR | 0700);
+    nodes_forget(nodes, node, 1);
     assert_null(nodes_get(nodes, 50));
 }
 
@@ -180,6 +193,7 @@ int main(void)
         TEST(test_the_root_is_node_1_whatever_its_inode),
         TEST(test_a_node_lives_until_it_is_forgotten),
         TEST(test_forgetting_more_than_was_looked_up_is_harmless),
+        TEST(test_what_was_removed_is_kept_until_it_is_forgotten),
         TEST(test_an_open_file_keeps_its_node),
         TEST(test_release_drops_what_was_locked_through_it),
         TEST(test_held_ranges_are_those_of_a_model),
