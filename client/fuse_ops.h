@@ -44,6 +44,13 @@ void op_write(fuse_req_t fuse, fuse_ino_t id, const char *bytes, size_t size, of
               struct fuse_file_info *fi);
 void op_fsync(fuse_req_t fuse, fuse_ino_t id, int data_only, struct fuse_file_info *fi);
 
+// fuse_range.c
+void op_fallocate(fuse_req_t fuse, fuse_ino_t id, int mode, off_t offset, off_t length,
+                  struct fuse_file_info *fi);
+void op_lseek(fuse_req_t fuse, fuse_ino_t id, off_t offset, int whence, struct fuse_file_info *fi);
+void op_copy_file_range(fuse_req_t fuse, fuse_ino_t from, off_t from_offset, struct fuse_file_info *from_fi,
+                        fuse_ino_t to, off_t offset, struct fuse_file_info *fi, size_t length, int flags);
+
 // fuse_dir.c
 void op_readdir(fuse_req_t fuse, fuse_ino_t id, size_t size, off_t cookie, struct fuse_file_info *fi);
 void op_readdirplus(fuse_req_t fuse, fuse_ino_t id, size_t size, off_t cookie, struct fuse_file_info *fi);

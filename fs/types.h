@@ -111,6 +111,13 @@ struct fs_cred {
 #define FS_OPEN_NOATIME   (1u << 9) // reading leaves the access time; the owner's right
 #define FS_OPEN_ALL       0x3ffu
 
+// --- fallocate modes, as in linux/falloc.h ---
+
+#define FS_ALLOCATE_KEEP_SIZE  0x01u
+#define FS_ALLOCATE_PUNCH_HOLE 0x02u
+#define FS_ALLOCATE_ZERO_RANGE 0x10u
+#define FS_ALLOCATE_ALL        0x13u
+
 // --- rename flags ---
 
 #define FS_RENAME_NOREPLACE (1u << 0)

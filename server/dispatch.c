@@ -42,6 +42,8 @@ static unsigned op_flags(uint16_t op)
     case WIRE_TMPFILE:
     case WIRE_WRITE:
     case WIRE_APPEND:
+    case WIRE_FALLOCATE:
+    case WIRE_COPY_RANGE:
         return OP_MODIFIES;
     case WIRE_RELEASE:
     case WIRE_GETLK:

@@ -117,6 +117,21 @@ int core_write(struct core *core, const struct fs_cred *cred, const struct core_
 // The same at the end of the file, wherever that is now: *ret_offset.
 int core_append(struct core *core, const struct fs_cred *cred, const struct core_file *file,
                 const void *bytes, size_t n, uint64_t *ret_offset, struct fs_attr *ret_attr);
+
+// fallocate(2) with FS_ALLOCATE_*. Changes times and set-id bits as a write. -EOPNOTSUPP for modes that are
+// not built.
+int core_fallocate(struct core *core, const struct fs_cred *cred, const struct core_file *file, uint32_t mode,
+                   uint64_t offset, uint64_t n, struct fs_attr *ret_attr);
+// SEEK_DATA, or with `hole` SEEK_HOLE. -ENXIO at or past the end, and when no data follows.
+int core_seek(struct core *core, const struct core_file *file, uint64_t offset, bool hole,
+              uint64_t *ret_offset);
+// copy_file_range(2): *ret_n may be less than n, at the end of the source and because one call copies at most
+// CORE_COPY_MAX bytes: others wait for it. -EINVAL for ranges of one file that overlap.
+#define CORE_COPY_MAX (UINT64_C(64) << 20)
+int core_copy_range(struct core *core, const struct fs_cred *cred, const struct core_file *from_file,
+                    uint64_t from_offset, const struct core_file *file, uint64_t offset, uint64_t n,
+                    uint64_t *ret_n);
+
 // See store_sync_prepare(); ino 0 is everything.
 int core_sync_prepare(struct core *core, fs_ino ino, struct store_sync **ret_sync);
 int core_sync_finish(struct core *core, struct store_sync *sync);

@@ -131,6 +131,7 @@ int make_entry(struct core *core, const struct fs_cred *cred, struct inode *dire
 int check_make(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name,
                struct inode **ret_directory);
 // The inode was read: relatime, unless `open_flags` has FS_OPEN_NOATIME.
+int file_inode(struct core *core, const struct core_file *file, struct inode **ret_inode); // -ESTALE
 void mark_read(struct core *core, struct inode *inode, uint32_t open_flags);
 // An inode's extended attributes, without asking for permissions; `stored` gets the flags and is to be put.
 int inode_xattr_put(struct core *core, struct store_inode *stored, struct fs_name name, const void *value,

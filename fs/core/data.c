@@ -24,7 +24,7 @@ void mark_read(struct core *core, struct inode *inode, uint32_t open_flags)
         (void)write_end(core, inode_put(core, inode, &stored));
 }
 
-static int file_inode(struct core *core, const struct core_file *file, struct inode **ret_inode)
+int file_inode(struct core *core, const struct core_file *file, struct inode **ret_inode)
 {
     int result = inode_get(core, file->inode->node.key, ret_inode);
     return result == -ENOENT ? -ESTALE : result;

@@ -222,6 +222,33 @@ static int fault_session_list(struct store *store, store_visit_session *visit, v
     return error ? error : store_session_list(inner_of(store), visit, context);
 }
 
+static int fault_data_allocate(struct store *store, fs_ino ino, uint64_t from, uint64_t to, uint64_t offset,
+                               uint64_t n)
+{
+    int error = due(store, "data_allocate", true);
+    return error ? error : store_data_allocate(inner_of(store), ino, from, to, offset, n);
+}
+
+static int fault_data_zero(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, uint64_t n,
+                           bool keep_room)
+{
+    int error = due(store, "data_zero", true);
+    return error ? error : store_data_zero(inner_of(store), ino, size, offset, n, keep_room);
+}
+
+static int fault_data_seek(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, bool hole,
+                           uint64_t *ret_offset)
+{
+    int error = due(store, "data_seek", false);
+    return error ? error : store_data_seek(inner_of(store), ino, size, offset, hole, ret_offset);
+}
+
+static int fault_data_copy(struct store *store, const struct store_copy *copy)
+{
+    int error = due(store, "data_copy", true);
+    return error ? error : store_data_copy(inner_of(store), copy);
+}
+
 static int fault_sync_prepare(struct store *store, fs_ino ino, struct store_sync **ret_sync)
 {
     int error = due(store, "sync_prepare", false);
@@ -285,6 +312,10 @@ static const struct store_ops fault_ops = {
     .data_read = fault_data_read,
     .data_write = fault_data_write,
     .data_resize = fault_data_resize,
+    .data_allocate = fault_data_allocate,
+    .data_zero = fault_data_zero,
+    .data_seek = fault_data_seek,
+    .data_copy = fault_data_copy,
     .xattr_get = fault_xattr_get,
     .xattr_put = fault_xattr_put,
     .xattr_remove = fault_xattr_remove,

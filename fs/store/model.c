@@ -876,6 +876,79 @@ static int model_session_list(struct store *store, store_visit_session *visit, v
     return 0;
 }
 
+// Room is nothing that a model runs out of.
+static int model_data_allocate(struct store *store, fs_ino ino, uint64_t from, uint64_t to, uint64_t offset,
+                               uint64_t n)
+{
+    (void)store, (void)ino, (void)from, (void)to, (void)offset, (void)n;
+    return 0;
+}
+
+static int model_data_zero(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, uint64_t n,
+                           bool keep_room)
+{
+    (void)keep_room;
+    struct model *model = model_of(store);
+    struct model_node *node = node_get(model, ino);
+    uint64_t end = offset + n;
+    if (end == size)
+        end += -end % PAGE_SIZE;
+    size_t at = node ? page_position(node, offset / PAGE_SIZE) : 0;
+    while (node && at < node->n_pages && node->pages[at].index * PAGE_SIZE < end) {
+        uint64_t first = node->pages[at].index * PAGE_SIZE;
+        uint64_t low = MAX(offset, first), high = MIN(end, first + PAGE_SIZE);
+        if (high - low == PAGE_SIZE) {
+            if (drop_page(model, node, &node->pages[at]) < 0)
+                return -ENOMEM;
+            continue;
+        }
+        uint8_t *page = page_for_write(model, node, node->pages[at].index);
+        if (!page)
+            return -ENOMEM;
+        memset(page + (low - first), 0, (size_t)(high - low));
+        at++;
+    }
+    return 0;
+}
+
+static int model_data_seek(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, bool hole,
+                           uint64_t *ret_offset)
+{
+    const struct model_node *node = node_get(model_of(store), ino);
+    uint64_t index = offset / PAGE_SIZE;
+    size_t at = node ? page_position(node, index) : 0;
+    if (hole) {
+        for (; node && at < node->n_pages && node->pages[at].index == index; at++)
+            index++;
+    } else {
+        if (!node || at == node->n_pages)
+            return -ENXIO;
+        index = node->pages[at].index;
+    }
+    *ret_offset = MIN(MAX(index * PAGE_SIZE, offset), size);
+    return 0;
+}
+
+// Page by page: the source's array may move, since it may be the same file's.
+static int model_data_copy(struct store *store, const struct store_copy *copy)
+{
+    const struct model_node *from = node_get(model_of(store), copy->from_ino);
+    uint64_t at = copy->from_offset, end = copy->from_offset + copy->n;
+    int result = model_data_zero(store, copy->ino, copy->size, copy->offset, copy->n, false);
+    while (result == 0 && from && at < end) {
+        size_t position = page_position(from, at / PAGE_SIZE);
+        if (position == from->n_pages || from->pages[position].index * PAGE_SIZE >= end)
+            break;
+        const struct model_page page = from->pages[position];
+        at = MAX(at, page.index * PAGE_SIZE);
+        size_t step = (size_t)MIN(end - at, PAGE_SIZE - at % PAGE_SIZE);
+        result = model_data_write(store, copy->ino, copy->size, copy->offset + (at - copy->from_offset),
+                                  page.bytes + at % PAGE_SIZE, step);
+        at += step;
+    }
+    return result;
+}
+
 // --- operations: durability, space, upkeep ---
 
 static void model_sync_run(struct store_sync *sync)
@@ -988,6 +1061,10 @@ static const struct store_ops model_ops = {
     .data_read = model_data_read,
     .data_write = model_data_write,
     .data_resize = model_data_resize,
+    .data_allocate = model_data_allocate,
+    .data_zero = model_data_zero,
+    .data_seek = model_data_seek,
+    .data_copy = model_data_copy,
     .xattr_get = model_xattr_get,
     .xattr_put = model_xattr_put,
     .xattr_remove = model_xattr_remove,

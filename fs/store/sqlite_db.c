@@ -36,6 +36,9 @@ static const char *const schema[] = {
     "CREATE INDEX dentry_ino ON dentry (ino)",
     "CREATE TABLE data (ino INTEGER PRIMARY KEY, file INTEGER, bytes BLOB)",
     "CREATE UNIQUE INDEX data_file ON data (file) WHERE file IS NOT NULL",
+    "CREATE TABLE segment (ino INTEGER NOT NULL, number INTEGER NOT NULL, file INTEGER NOT NULL, "
+    "PRIMARY KEY (ino, number)) WITHOUT ROWID",
+    "CREATE UNIQUE INDEX segment_file ON segment (file)",
     "CREATE TABLE intent (seq INTEGER PRIMARY KEY, file INTEGER NOT NULL UNIQUE, size INTEGER NOT NULL)",
     "CREATE TABLE usage (id INTEGER PRIMARY KEY, inodes INTEGER NOT NULL, bytes INTEGER NOT NULL)",
     "CREATE TABLE session (id INTEGER NOT NULL, part INTEGER NOT NULL, bytes BLOB NOT NULL, PRIMARY KEY (id, "

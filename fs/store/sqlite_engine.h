@@ -16,7 +16,9 @@
 #define RESERVE_SIZE       (16u * 1024u * 1024u) // bytes kept back so that a full disk can still be emptied
 #define DATAFILE_OPEN_MAX  128u                  // descriptors of data files that one store keeps open
 #define DATAFILES_IN_SHARD 4096u                 // data files in one directory below data/
-#define INTENT_BATCH_MAX   64                    // intents that one upkeep acts on
+#define SEGMENT_SIZE       (UINT64_C(1) << 40) // bytes of a file that one data file holds: far below a host's limit
+#define SEGMENT_LAST       ((int64_t)(FS_FILE_SIZE_MAX / SEGMENT_SIZE))
+#define INTENT_BATCH_MAX   64                   // intents that one upkeep acts on
 #define LOG_PAGES_LONG     512                  // pages that the log grows by until it is checkpointed: 2 MiB
 #define LOG_PAGES_MAX      4096                 // at which writing waits for a checkpoint; fits the reserve
 #define UPKEEP_DELAY_NS    UINT64_C(1000000000) // an intent waits this long for somebody else's sync of the log
@@ -56,7 +58,8 @@ int numbers_take(struct numbers *numbers, enum number_kind kind, uint32_t n, uin
     X(SAVEPOINT_ROLLBACK, "ROLLBACK TO operation")                                                           \
     X(USAGE_GET, "SELECT inodes, bytes FROM usage WHERE id = 1")                                             \
     X(USAGE_PUT, "UPDATE usage SET inodes = ?1, bytes = ?2 WHERE id = 1")                                    \
-    X(INODE_GET, "SELECT " INODE_COLUMNS ", " INODE_FILE " FROM inode i WHERE i.ino = ?1")                   \
+    X(INODE_GET, "SELECT " INODE_COLUMNS ", d.file, length(d.bytes) FROM inode i LEFT JOIN data d "          \
+                 "ON d.ino = i.ino WHERE i.ino = ?1")                                                        \
     X(INODE_SIZE, "SELECT mode, size, flags, quota FROM inode WHERE ino = ?1")                               \
     X(INODE_INSERT,                                                                                          \
       "INSERT INTO inode VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18)")           \
@@ -83,8 +86,15 @@ int numbers_take(struct numbers *numbers, enum number_kind kind, uint32_t n, uin
     X(DATA_PUT, "INSERT INTO data (ino, file, bytes) VALUES (?1, ?2, ?3) ON CONFLICT (ino) DO UPDATE "       \
                 "SET file = ?2, bytes = ?3")                                                                 \
     X(DATA_DELETE, "DELETE FROM data WHERE ino = ?1")                                                        \
-    X(DATA_FILE_USED, "SELECT 1 FROM data WHERE file = ?1 UNION ALL SELECT 1 FROM intent WHERE file = ?1")   \
-    X(DATA_FILES_FROM, "SELECT file FROM data WHERE file >= ?1")                                             \
+    X(DATA_FILE_USED, "SELECT 1 FROM data WHERE file = ?1 UNION ALL SELECT 1 FROM intent WHERE file = ?1 "   \
+                      "UNION ALL SELECT 1 FROM segment WHERE file = ?1")                                     \
+    X(DATA_FILES_FROM, "SELECT file FROM data WHERE file >= ?1 UNION ALL SELECT file FROM segment "          \
+                       "WHERE file >= ?1")                                                                   \
+    X(SEGMENT_NEXT, "SELECT number, file FROM segment WHERE ino = ?1 AND number >= ?2 ORDER BY number "      \
+                    "LIMIT 1")                                                                               \
+    X(SEGMENT_PUT, "INSERT INTO segment (ino, number, file) VALUES (?1, ?2, ?3) ON CONFLICT (ino, number) "  \
+                   "DO UPDATE SET file = ?3")                                                                \
+    X(SEGMENT_DELETE, "DELETE FROM segment WHERE ino = ?1 AND number = ?2")                                  \
     X(INTENT_PUT, "INSERT INTO intent (seq, file, size) VALUES (?1, ?2, ?3) ON CONFLICT (file) DO UPDATE "   \
                   "SET seq = ?1, size = ?3")                                                                 \
     X(INTENT_GET, "SELECT seq FROM intent WHERE file = ?1")                                                  \
@@ -107,16 +117,19 @@ int numbers_take(struct numbers *numbers, enum number_kind kind, uint32_t n, uin
     X(QUOTA_DELETE, "DELETE FROM quota WHERE id = ?1")                                                       \
     X(FREE_PAGES, "PRAGMA freelist_count")                                                                   \
     X(INTENT_LAST, "SELECT coalesce(max(seq), 0) FROM intent")                                               \
-    X(NUMBERS_USED, "SELECT (SELECT coalesce(max(ino), 0) FROM inode), (SELECT coalesce(max(file), 0) FROM " \
-                    "data WHERE file >= 1)")
+    X(NUMBERS_USED, "SELECT (SELECT coalesce(max(ino), 0) FROM inode), max((SELECT coalesce(max(file), 0) "  \
+                    "FROM data WHERE file >= 1), (SELECT coalesce(max(file), 0) FROM segment))")
 
 #define INODE_COLUMNS                                                                                \
     "i.ino, i.mode, i.nlink, i.uid, i.gid, i.rdev, i.size, i.parent, i.flags, i.atime, i.atime_ns, " \
     "i.mtime, "                                                                                      \
     "i.mtime_ns, i.ctime, i.ctime_ns, i.btime, i.btime_ns, i.quota"
 #define INODE_N_COLUMNS 18
-// The data file of an inode that may have one worth asking for its blocks.
-#define INODE_FILE            "CASE WHEN i.size > 16384 THEN (SELECT file FROM data WHERE data.ino = i.ino) END"
+// Listings do not look up where small files lie: the data file of an inode that may have one worth asking for
+// its blocks, and how many bytes may lie inline.
+#define INODE_FILE                                                                                           \
+    "CASE WHEN i.size > 16384 THEN (SELECT file FROM data WHERE data.ino = i.ino) END, CASE WHEN i.size <= " \
+    "16384 THEN i.size END"
 
 #define STATEMENT_ID(id, sql) ST_##id,
 enum statement_id { STATEMENTS(STATEMENT_ID) ST_COUNT };
@@ -130,7 +143,7 @@ struct usage_counts {
 // A data file that this transaction made or made longer.
 struct grown_file {
     fs_ino ino;
-    uint64_t file;
+    uint64_t segment, file;
     bool created;
 };
 
@@ -261,16 +274,67 @@ int session_list(struct store *store, store_visit_session *visit, void *context)
 int dentry_any(struct store *store, fs_ino parent, bool *ret_any);
 int dentry_parents(struct store *store, fs_ino ino, fs_ino *ret_parents, size_t max);
 
-// --- where data lies (sqlite_data.c) ---
+struct datafile;
+
+// --- where data lies (sqlite_place.c) ---
+
+struct inline_bytes {
+    size_t length;
+    uint8_t bytes[INLINE_SIZE_MAX];
+};
+
+static inline uint64_t segment_of(uint64_t offset)
+{
+    return offset / SEGMENT_SIZE;
+}
+
+// How much of `size` lies in the segment.
+static inline uint64_t segment_bytes(uint64_t size, uint64_t segment)
+{
+    uint64_t start = segment * SEGMENT_SIZE;
+    return size <= start ? 0 : MIN(size - start, SEGMENT_SIZE);
+}
+
+// How much of n bytes at offset lies in the offset's segment.
+static inline uint64_t segment_step(uint64_t offset, uint64_t n)
+{
+    return MIN(n, SEGMENT_SIZE - offset % SEGMENT_SIZE);
+}
+
+// The segment's data file, or 0 and, in the first segment, inline bytes, of which `size` is the bound.
+int place_load(struct engine *engine, fs_ino ino, uint64_t segment, uint64_t size,
+               struct inline_bytes *inline_bytes, uint64_t *ret_file);
+int place_file(struct engine *engine, fs_ino ino, uint64_t segment, uint64_t *ret_file); // 0 when it has none
+int place_save_file(struct engine *engine, fs_ino ino, uint64_t segment, uint64_t file);
+int place_save_inline(struct engine *engine, fs_ino ino, const struct inline_bytes *inline_bytes);
+// The first segment from `segment` (at least 1) on that has a data file. -ENOENT.
+int place_next(struct engine *engine, fs_ino ino, uint64_t segment, uint64_t *ret_segment,
+               uint64_t *ret_file);
+// These forget places, and remove their data files as intents.
+int place_drop_segment(struct engine *engine, fs_ino ino, uint64_t segment, uint64_t file);
+int place_drop_from(struct engine *engine, fs_ino ino, uint64_t segment); // at least 1
+int place_drop_all(struct engine *engine, fs_ino ino, uint64_t size);
+int place_later_blocks(struct engine *engine, fs_ino ino, uint64_t *ret_blocks); // of segments 1 and on
+
+// --- reading, writing, resizing (sqlite_data.c) ---
 
 int data_read(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, void *bytes, size_t n,
               size_t *ret_n);
 int data_write(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, const void *bytes, size_t n);
 int data_resize(struct store *store, fs_ino ino, uint64_t from, uint64_t to);
-// Drops what there is, as an intent.
-int data_remove(struct engine *engine, fs_ino ino);
-// The inode's data file, 0 when it has none.
-int data_file(struct engine *engine, fs_ino ino, uint64_t *ret_file);
+// What must be done before `size` grows: what lies past it will never come to lie inside.
+int data_settle(struct engine *engine, fs_ino ino, uint64_t size);
+// The segment's data file, made when there is none; a rollback cuts it back to the size.
+int data_open(struct engine *engine, fs_ino ino, uint64_t segment, uint64_t local_size,
+              struct datafile **ret_file);
+
+// --- ranges (sqlite_ranges.c) ---
+
+int data_allocate(struct store *store, fs_ino ino, uint64_t from, uint64_t to, uint64_t offset, uint64_t n);
+int data_zero(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, uint64_t n, bool keep_room);
+int data_seek(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, bool hole,
+              uint64_t *ret_offset);
+int data_copy(struct store *store, const struct store_copy *copy);
 
 // --- data files (sqlite_file.c) ---
 
@@ -291,12 +355,17 @@ int datafile_read(const struct datafile *file, uint64_t offset, void *bytes, siz
 int datafile_write(const struct datafile *file, uint64_t offset, const void *bytes, size_t n);
 int datafile_copy(const struct datafile *from, int to_fd,
                   uint64_t size); // the first `size` bytes, holes kept
+int datafile_copy_range(int from_fd, uint64_t from, int to_fd, uint64_t to, uint64_t n); // every byte
+// The part of [start, end) that comes first: *ret_end is where it ends, *ret_data tells what it is. Past the
+// file's end is a hole.
+int datafile_extent(const struct datafile *file, uint64_t start, uint64_t end, uint64_t *ret_end,
+                    bool *ret_data);
 int datafile_blocks(struct engine *engine, uint64_t file, uint64_t *ret_blocks); // of 512 bytes
 int datafile_sync(struct engine *engine, struct datafile *file);                 // with its directory entry
 int shard_open(struct engine *engine, uint64_t file); // the directory's descriptor; the caller closes it
 
 // Files that this transaction made or grew.
-int grown_add(struct engine *engine, fs_ino ino, uint64_t file, bool created);
+int grown_add(struct engine *engine, fs_ino ino, uint64_t segment, uint64_t file, bool created);
 void grown_undo(struct engine *engine, size_t down_to, bool cut); // after SQLite has rolled back
 
 // --- intents (sqlite_intent.c) ---

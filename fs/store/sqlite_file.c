@@ -174,35 +174,67 @@ int datafile_write(const struct datafile *file, uint64_t offset, const void *byt
     return 0;
 }
 
-static int copy_extent(const struct datafile *from, int to_fd, uint64_t start, uint64_t end)
+// For hosts that cannot do it themselves.
+static int copy_by_hand(int from_fd, uint64_t from, int to_fd, uint64_t to, uint64_t n)
 {
-    off_t in = (off_t)start, out = (off_t)start;
-    while ((uint64_t)in < end) {
-        ssize_t copied = copy_file_range(from->fd, &in, to_fd, &out, MIN(end - (uint64_t)in, COPY_STEP), 0);
-        if (copied < 0 && errno != EINTR)
-            return -errno;
-        if (copied == 0)
-            return -EIO;
+    _cleanup_(freep) uint8_t *bytes = malloc(COPY_STEP);
+    const struct datafile in = {.fd = from_fd}, out = {.fd = to_fd};
+    int result = bytes ? 0 : -ENOMEM;
+    for (uint64_t done = 0; result == 0 && done < n; done += COPY_STEP) {
+        size_t step = (size_t)MIN(n - done, COPY_STEP);
+        result = datafile_read(&in, from + done, bytes, step);
+        if (result == 0)
+            result = datafile_write(&out, to + done, bytes, step);
     }
+    return result;
+}
+
+int datafile_copy_range(int from_fd, uint64_t from, int to_fd, uint64_t to, uint64_t n)
+{
+    off_t in = (off_t)from, out = (off_t)to;
+    while ((uint64_t)in < from + n) {
+        uint64_t left = from + n - (uint64_t)in;
+        ssize_t copied = copy_file_range(from_fd, &in, to_fd, &out, (size_t)MIN(left, SSIZE_MAX), 0);
+        if (copied < 0 && errno == EINTR)
+            continue;
+        if (copied < 0 && (errno == ENOSPC || errno == EDQUOT || errno == EIO))
+            return errno == EDQUOT ? -ENOSPC : -errno;
+        if (copied <= 0)
+            return copy_by_hand(from_fd, (uint64_t)in, to_fd, (uint64_t)out, left);
+    }
+    return 0;
+}
+
+int datafile_extent(const struct datafile *file, uint64_t start, uint64_t end, uint64_t *ret_end,
+                    bool *ret_data)
+{
+    off_t data = lseek(file->fd, (off_t)start, SEEK_DATA);
+    if (data < 0 && errno != ENXIO)
+        return -errno;
+    if (data < 0 || (uint64_t)data > start) {
+        *ret_end = data < 0 ? end : MIN((uint64_t)data, end);
+        *ret_data = false;
+        return 0;
+    }
+    off_t hole = lseek(file->fd, (off_t)start, SEEK_HOLE);
+    if (hole < 0)
+        return -errno;
+    *ret_end = MIN((uint64_t)hole, end);
+    *ret_data = true;
     return 0;
 }
 
 int datafile_copy(const struct datafile *from, int to_fd, uint64_t size)
 {
-    uint64_t at = 0;
+    uint64_t at = 0, end;
+    bool data;
     while (at < size) {
-        off_t start = lseek(from->fd, (off_t)at, SEEK_DATA);
-        if (start < 0)
-            return errno == ENXIO ? 0 : -errno;
-        off_t end = lseek(from->fd, start, SEEK_HOLE);
-        if (end < 0)
-            return -errno;
-        at = MIN((uint64_t)end, size);
-        if ((uint64_t)start >= at)
-            break;
-        int result = copy_extent(from, to_fd, (uint64_t)start, at);
+        int result = datafile_extent(from, at, size, &end, &data);
+        if (result == 0 && data)
+            result = datafile_copy_range(from->fd, at, to_fd, at, end - at);
         if (result < 0)
             return result;
+        at = end;
     }
     return 0;
 }
@@ -239,7 +271,7 @@ int datafile_sync(struct engine *engine, struct datafile *file)
 
 // --- what the transaction made or grew ---
 
-int grown_add(struct engine *engine, fs_ino ino, uint64_t file, bool created)
+int grown_add(struct engine *engine, fs_ino ino, uint64_t segment, uint64_t file, bool created)
 {
     struct grown_files *grown = &engine->grown;
     for (size_t i = grown->n; i > 0 && !created; i--)
@@ -253,7 +285,8 @@ int grown_add(struct engine *engine, fs_ino ino, uint64_t file, bool created)
         grown->files = larger;
         grown->capacity = capacity;
     }
-    grown->files[grown->n++] = (struct grown_file){.ino = ino, .file = file, .created = created};
+    grown->files[grown->n++] =
+        (struct grown_file){.ino = ino, .segment = segment, .file = file, .created = created};
     return 0;
 }
 
@@ -265,13 +298,14 @@ static void cut_back(struct engine *engine, const struct grown_file *grown)
     struct inode_charge charge;
     struct datafile *open;
     bool committed;
-    if (data_file(engine, grown->ino, &file) < 0 || file != grown->file ||
+    if (place_file(engine, grown->ino, grown->segment, &file) < 0 || file != grown->file ||
         inode_charge(engine, grown->ino, &charge) < 0 || intent_get(engine, file, &committed) != -ENOENT ||
         datafile_get(engine, file, &open) < 0)
         return;
     struct stat status;
-    if (fstat(open->fd, &status) < 0 || (uint64_t)status.st_size <= charge.size ||
-        ftruncate(open->fd, (off_t)charge.size) < 0)
+    uint64_t local_size = segment_bytes(charge.size, grown->segment);
+    if (fstat(open->fd, &status) < 0 || (uint64_t)status.st_size <= local_size ||
+        ftruncate(open->fd, (off_t)local_size) < 0)
         log_debug("store-cut-back", "directory=%s file=%" PRIu64, engine->directory, file);
 }
 

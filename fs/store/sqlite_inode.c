@@ -29,17 +29,25 @@ static struct fs_time time_from_row(sqlite3_stmt *statement, int column, bool *d
                             .nsec = (uint32_t)db_integer(statement, column + 1, 0, NSEC_MAX, damaged)};
 }
 
-// Without a data file the bytes lie in the database, and what is past them is a hole.
-static int blocks_of(struct engine *engine, sqlite3_stmt *statement, int column, uint64_t size,
+// Without a data file the bytes lie in the database, and what is past them is a hole; the column after that
+// of the data file tells how many they are.
+static int blocks_of(struct engine *engine, sqlite3_stmt *statement, int column, const struct fs_attr *attr,
                      uint64_t *ret_blocks)
 {
-    if (sqlite3_column_type(statement, column) == SQLITE_NULL) {
-        *ret_blocks = (MIN(size, INLINE_SIZE_MAX) + 511) / 512;
-        return 0;
-    }
     bool damaged = false;
-    uint64_t file = (uint64_t)db_integer(statement, column, 1, INT64_MAX, &damaged);
-    return damaged ? -EUCLEAN : datafile_blocks(engine, file, ret_blocks);
+    uint64_t first = 0, later = 0;
+    int result = 0;
+    if (sqlite3_column_type(statement, column) != SQLITE_NULL)
+        result =
+            datafile_blocks(engine, (uint64_t)db_integer(statement, column, 1, INT64_MAX, &damaged), &first);
+    else if (sqlite3_column_type(statement, column + 1) != SQLITE_NULL)
+        first = ((uint64_t)db_integer(statement, column + 1, 0, INLINE_SIZE_MAX, &damaged) + 511) / 512;
+    if (result == 0 && attr->size > SEGMENT_SIZE)
+        result = place_later_blocks(engine, attr->ino, &later);
+    if (result < 0 || damaged)
+        return damaged ? -EUCLEAN : result;
+    *ret_blocks = first + later;
+    return 0;
 }
 
 int inode_from_row(struct engine *engine, sqlite3_stmt *statement, int first, struct store_inode *ret_inode)
@@ -63,7 +71,7 @@ int inode_from_row(struct engine *engine, sqlite3_stmt *statement, int first, st
     };
     if (damaged || !mode_possible(inode.attr.mode))
         return -EUCLEAN;
-    int result = blocks_of(engine, statement, first + INODE_N_COLUMNS, inode.attr.size, &inode.attr.blocks);
+    int result = blocks_of(engine, statement, first + INODE_N_COLUMNS, &inode.attr, &inode.attr.blocks);
     if (result == 0)
         *ret_inode = inode;
     return result;
@@ -196,7 +204,7 @@ int engine_inode_remove(struct store *store, fs_ino ino)
     if (result == 0 && (before.flags & STORE_XATTRS))
         result = xattr_remove_all(engine, ino);
     if (result == 0 && (S_ISREG(before.mode) || S_ISLNK(before.mode)))
-        result = data_remove(engine, ino);
+        result = place_drop_all(engine, ino, before.size);
     sqlite3_stmt *statement = result == 0 ? db_statement(engine, ST_INODE_DELETE, &result) : NULL;
     if (!statement)
         return result;

@@ -93,9 +93,8 @@ static int intent_do(struct engine *engine, const struct intent *intent)
         return result;
     if (fstat(file->fd, &status) < 0)
         return -errno;
-    if (status.st_size > intent->size && ftruncate(file->fd, (off_t)intent->size) < 0)
-        return -errno;
-    return 0;
+    // To its own length, too: that gives back what was allocated past it.
+    return ftruncate(file->fd, MIN(status.st_size, (off_t)intent->size)) < 0 ? -errno : 0;
 }
 
 // Outside a transaction that the callers of the store see, so plain statements.

@@ -48,10 +48,23 @@ int log_follow(struct engine *engine)
     return fsync(engine->dir_fd) < 0 ? -errno : 0;
 }
 
+// A file that has later segments may have many: everything is synced at once.
+static int prepare_later(struct engine *engine, struct sqlite_sync *sync, fs_ino ino)
+{
+    uint64_t segment, file;
+    int result = place_next(engine, ino, 1, &segment, &file);
+    if (result < 0)
+        return result == -ENOENT ? 0 : result;
+    sync->whole_fd = duplicate(engine->dir_fd);
+    return MIN(sync->whole_fd, 0);
+}
+
 static int prepare_file(struct engine *engine, struct sqlite_sync *sync, fs_ino ino)
 {
     struct datafile *open;
-    int result = data_file(engine, ino, &sync->file);
+    int result = prepare_later(engine, sync, ino);
+    if (result == 0)
+        result = place_file(engine, ino, 0, &sync->file);
     if (result < 0 || sync->file == 0)
         return result;
     result = datafile_get(engine, sync->file, &open);

@@ -315,6 +315,60 @@ int store_session_list(struct store *store, store_visit_session *visit, void *co
     return store->ops->session_list(store, visit, context);
 }
 
+static bool range_possible(uint64_t offset, uint64_t n)
+{
+    return offset <= FS_FILE_SIZE_MAX && n <= FS_FILE_SIZE_MAX - offset;
+}
+
+int store_data_allocate(struct store *store, fs_ino ino, uint64_t from, uint64_t to, uint64_t offset,
+                        uint64_t n)
+{
+    assert_writable(store);
+    fs_assert(ino_possible(ino) && from <= FS_FILE_SIZE_MAX);
+    if (!range_possible(offset, n))
+        return -EFBIG;
+    fs_assert(to == from || (to > from && to == offset + n));
+    if (n == 0)
+        return 0;
+    return store->ops->data_allocate(store, ino, from, to, offset, n);
+}
+
+int store_data_zero(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, uint64_t n,
+                    bool keep_room)
+{
+    assert_writable(store);
+    fs_assert(ino_possible(ino) && size <= FS_FILE_SIZE_MAX);
+    uint64_t left = offset < size ? MIN(size - offset, n) : 0;
+    if (left == 0)
+        return 0;
+    return store->ops->data_zero(store, ino, size, offset, left, keep_room);
+}
+
+int store_data_seek(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, bool hole,
+                    uint64_t *ret_offset)
+{
+    assert_readable(store);
+    fs_assert(ino_possible(ino) && size <= FS_FILE_SIZE_MAX);
+    if (offset >= size)
+        return -ENXIO;
+    return store->ops->data_seek(store, ino, size, offset, hole, ret_offset);
+}
+
+int store_data_copy(struct store *store, const struct store_copy *copy)
+{
+    assert_writable(store);
+    fs_assert(ino_possible(copy->from_ino) && ino_possible(copy->ino));
+    fs_assert(copy->size <= FS_FILE_SIZE_MAX && copy->from_size <= FS_FILE_SIZE_MAX);
+    if (!range_possible(copy->offset, copy->n))
+        return -EFBIG;
+    fs_assert(copy->from_offset <= copy->from_size && copy->n <= copy->from_size - copy->from_offset);
+    fs_assert(copy->ino != copy->from_ino || copy->from_offset + copy->n <= copy->offset ||
+              copy->offset + copy->n <= copy->from_offset);
+    if (copy->n == 0)
+        return 0;
+    return store->ops->data_copy(store, copy);
+}
+
 // --- durability ---
 
 int store_sync_prepare(struct store *store, fs_ino ino, struct store_sync **ret_sync)

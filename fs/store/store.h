@@ -13,9 +13,10 @@
 // Data. The bytes of a regular file or symlink belong to its inode number. Where they lie (inline in the
 // database or in a data file) is the engine's business. Bytes that were never written, and bytes at or past
 // the inode's committed size, read as zeros when they come to lie inside the size again. Data reaches its
-// place before the metadata that makes it visible commits; overwrites within the size are not undone by a
-// rollback; growth is (the bytes past the committed size read as zeros afterwards). What frees or shrinks
-// data commits an intent and acts on it only after the log that holds the intent has been synced.
+// place before the metadata that makes it visible commits; overwrites within the size (zeroing ranges, too)
+// are not undone by a rollback; growth is (the bytes past the committed size read as zeros afterwards). What
+// frees or shrinks data commits an intent and acts on it only after the log that holds the intent has been
+// synced.
 //
 // Durability. After store_commit() the change survives the death of the process. It survives power loss once
 // store_sync() or a sync job that was prepared after that commit has succeeded.
@@ -107,6 +108,30 @@ int store_data_write(struct store *store, fs_ino ino, uint64_t size, uint64_t of
                      size_t n);
 // From size `from` to size `to`; either may be larger.
 int store_data_resize(struct store *store, fs_ino ino, uint64_t from, uint64_t to);
+// Takes room on the medium for a range, whose bytes stay what they are. `from` and `to` are the sizes before
+// and after: to == from leaves the size as it is (room past it may be given back), else the range ends at
+// `to`. -ENOSPC; -EOPNOTSUPP when the medium cannot. offset + n <= FS_FILE_SIZE_MAX, here and below.
+int store_data_allocate(struct store *store, fs_ino ino, uint64_t from, uint64_t to, uint64_t offset,
+                        uint64_t n);
+// What of the range lies within the size becomes zeros, as an overwrite. Its room is given back or, with
+// keep_room, kept and taken where it was missing: -ENOSPC.
+int store_data_zero(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, uint64_t n,
+                    bool keep_room);
+// Where at or after offset the first data begins (-ENXIO: there is none), or with `hole` the first hole, at
+// the latest at the size. An engine may take zeros for data. -ENXIO at or past the size.
+int store_data_seek(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, bool hole,
+                    uint64_t *ret_offset);
+
+struct store_copy {
+    fs_ino from_ino;
+    uint64_t from_size, from_offset; // the range lies within the size
+    fs_ino ino;                      // may be the same, if the ranges do not overlap
+    uint64_t size, offset;           // the size is that before the copy
+    uint64_t n;
+};
+// As store_data_write() of what is there, without passing it through memory where the medium can; holes stay
+// holes.
+int store_data_copy(struct store *store, const struct store_copy *copy);
 
 // --- extended attributes ---
 

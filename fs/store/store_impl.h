@@ -37,6 +37,13 @@ struct store_ops {
     int (*data_write)(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, const void *bytes,
                       size_t n);
     int (*data_resize)(struct store *store, fs_ino ino, uint64_t from, uint64_t to);
+    int (*data_allocate)(struct store *store, fs_ino ino, uint64_t from, uint64_t to, uint64_t offset,
+                         uint64_t n);
+    int (*data_zero)(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, uint64_t n,
+                     bool keep_room);
+    int (*data_seek)(struct store *store, fs_ino ino, uint64_t size, uint64_t offset, bool hole,
+                     uint64_t *ret_offset);
+    int (*data_copy)(struct store *store, const struct store_copy *copy);
     int (*xattr_get)(struct store *store, fs_ino ino, struct fs_name name, void *value, size_t size,
                      size_t *ret_n);
     int (*xattr_put)(struct store *store, fs_ino ino, struct fs_name name, const void *value, size_t n);

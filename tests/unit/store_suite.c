@@ -142,7 +142,7 @@ static int tear_down(void **state)
     return 0;
 }
 
-static struct store *store_of(void **state)
+struct store *suite_store(void **state)
 {
     return ((struct fixture *)*state)->store;
 }
@@ -191,7 +191,7 @@ static void assert_inode_equal(const struct store_inode *a, const struct store_i
 
 static void inode_comes_back_as_put(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     struct store_inode extreme = {
         .attr = {.ino = INT64_MAX,
                  .mode = S_IFSOCK | 07777,
@@ -228,14 +228,14 @@ static void inode_numbers_that_cannot_be_are_not_there(void **state)
 {
     struct store_inode got;
     struct store_dentry dentry;
-    assert_int_equal(store_inode_get(store_of(state), 0, &got), -ENOENT);
-    assert_int_equal(store_inode_get(store_of(state), UINT64_MAX, &got), -ENOENT);
-    assert_int_equal(store_dentry_get(store_of(state), UINT64_MAX, fs_name_of("x"), &dentry), -ENOENT);
+    assert_int_equal(store_inode_get(suite_store(state), 0, &got), -ENOENT);
+    assert_int_equal(store_inode_get(suite_store(state), UINT64_MAX, &got), -ENOENT);
+    assert_int_equal(store_dentry_get(suite_store(state), UINT64_MAX, fs_name_of("x"), &dentry), -ENOENT);
 }
 
 static void removed_inode_is_gone_with_its_data(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     const size_t sizes[] = {100, LARGE};
     for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
         make_file(store, 10, sizes[i], 1);
@@ -255,7 +255,7 @@ static void removed_inode_is_gone_with_its_data(void **state)
 
 static void reserved_numbers_never_come_twice(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     uint64_t last_ino = 1, last_cookie = 15, first;
     const uint32_t counts[] = {1, 1, 65536, 7, 65536, 65536, 1};
     for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
@@ -275,7 +275,7 @@ static void reserved_numbers_never_come_twice(void **state)
 
 static void orphans_ascend(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     suite_begin(store);
     for (fs_ino ino = 20; ino > 10; ino--) {
         struct store_inode inode = suite_inode(ino, ino % 2 ? S_IFDIR | 0700u : S_IFREG | 0600u, 0);
@@ -303,7 +303,7 @@ static void orphans_ascend(void **state)
 
 static void entry_is_found_by_its_exact_bytes(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     const struct store_dentry put = {.ino = 5, .type = S_IFREG, .cookie = 16};
     struct store_dentry got;
     const struct fs_name name = {.bytes = "a\xff\x80 b", .length = 5};
@@ -324,7 +324,7 @@ static void entry_is_found_by_its_exact_bytes(void **state)
 
 static void entry_names_are_checked(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     char longest[FS_NAME_MAX + 1];
     memset(longest, 'x', sizeof(longest));
     const struct store_dentry put = {.ino = 5, .type = S_IFREG, .cookie = 16};
@@ -344,7 +344,7 @@ static void entry_names_are_checked(void **state)
 
 static void replaced_entry_keeps_its_cookie(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     const struct store_dentry put = {.ino = 5, .type = S_IFREG, .cookie = 99};
     struct store_dentry got;
     suite_begin(store);
@@ -379,7 +379,7 @@ static bool collect(void *context, struct fs_name name, const struct store_dentr
 
 static void listing_goes_by_cookie(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     suite_begin(store);
     struct store_inode inode = suite_inode(31, S_IFREG | 0600, 0);
     assert_int_equal(store_inode_put(store, &inode), 0);
@@ -404,7 +404,7 @@ static void listing_goes_by_cookie(void **state)
 
 static void parents_are_directories_that_link(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     fs_ino parents[4];
     bool any = true;
     assert_int_equal(store_dentry_any(store, 2, &any), 0);
@@ -431,7 +431,7 @@ static const size_t file_sizes[] = {1, 4096, 16383, 16384, 16385, LARGE};
 
 static void written_bytes_come_back(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     for (unsigned i = 0; i < ARRAY_LEN(file_sizes); i++) {
         make_file(store, 10 + i, file_sizes[i], i);
         assert_pattern(store, 10 + i, file_sizes[i], i);
@@ -442,7 +442,7 @@ static void written_bytes_come_back(void **state)
 
 static void reading_ends_at_the_size(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     uint8_t bytes[64];
     size_t got = 99;
     make_file(store, 10, 50, 1);
@@ -456,7 +456,7 @@ static void reading_ends_at_the_size(void **state)
 
 static void holes_read_as_zeros(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     const uint64_t offsets[] = {5000, 20000, 1u << 20, UINT64_C(1) << 40};
     uint8_t bytes[100];
     suite_fill(bytes, sizeof(bytes), 3);
@@ -474,7 +474,7 @@ static void holes_read_as_zeros(void **state)
 
 static void file_that_only_grew_is_zeros(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     struct store_inode inode = suite_inode(10, S_IFREG | 0600, 0);
     suite_begin(store);
     assert_int_equal(store_inode_put(store, &inode), 0);
@@ -493,7 +493,7 @@ static void file_that_only_grew_is_zeros(void **state)
 
 static void appending_crosses_every_size(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     uint8_t record[1000];
     make_file(store, 10, 1, 0);
     for (unsigned i = 0; i < 60; i++) {
@@ -533,7 +533,7 @@ static void cut_and_grow(struct store *store, size_t size, uint64_t to, bool one
 
 static void cut_bytes_never_come_back(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     for (unsigned i = 0; i < ARRAY_LEN(file_sizes); i++)
         for (unsigned how = 0; how < 3; how++) {
             cut_and_grow(store, file_sizes[i], 0, how == 0, how == 2);
@@ -543,7 +543,7 @@ static void cut_bytes_never_come_back(void **state)
 
 static void write_after_cut_sees_zeros_between(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     for (unsigned commit_between = 0; commit_between < 2; commit_between++) {
         make_file(store, 10, LARGE, 4);
         suite_begin(store);
@@ -567,7 +567,7 @@ static void write_after_cut_sees_zeros_between(void **state)
 
 static void rolled_back_cut_keeps_the_bytes(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     for (unsigned i = 0; i < ARRAY_LEN(file_sizes); i++) {
         make_file(store, 10, file_sizes[i], 9);
         suite_begin(store);
@@ -592,7 +592,7 @@ static void rolled_back_cut_keeps_the_bytes(void **state)
 
 static void rolled_back_growth_reads_as_zeros_later(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     uint8_t *more = malloc(LARGE);
     assert_non_null(more);
     suite_fill(more, LARGE, 5);
@@ -624,7 +624,7 @@ static void rolled_back_growth_reads_as_zeros_later(void **state)
 
 static void data_past_the_largest_size_is_refused(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     make_file(store, 10, 10, 1);
     suite_begin(store);
     assert_int_equal(store_data_write(store, 10, 10, FS_FILE_SIZE_MAX, "x", 1), -EFBIG);
@@ -638,7 +638,7 @@ static void data_past_the_largest_size_is_refused(void **state)
 
 static void rollback_undoes_everything(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     struct store_inode inode = suite_inode(40, S_IFREG | 0600, 0), got;
     const struct store_dentry put = {.ino = 40, .type = S_IFREG, .cookie = 16};
     struct store_dentry dentry;
@@ -662,7 +662,7 @@ static void rollback_undoes_everything(void **state)
 
 static void savepoint_rollback_undoes_its_own_part(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     struct store_inode got;
     suite_begin(store);
     for (fs_ino ino = 50; ino < 54; ino++) {
@@ -691,7 +691,7 @@ static void savepoint_rollback_undoes_its_own_part(void **state)
 
 static void usage_counts_inodes_and_bytes(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     struct store_usage usage;
     make_file(store, 10, 1000, 1);
     make_file(store, 11, LARGE, 1);
@@ -734,7 +734,7 @@ static void assert_quota(struct store *store, fs_ino id, uint64_t bytes, uint64_
 
 static void quota_counts_what_names_it(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     assert_quota(store, 10, 0, 0);
     suite_begin(store);
     put_charged(store, 10, S_IFDIR | 0755, 4096, 10);
@@ -761,7 +761,7 @@ static void quota_counts_what_names_it(void **state)
 
 static void rollbacks_undo_what_a_quota_counts(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     suite_begin(store);
     put_charged(store, 11, S_IFREG | 0644, 1000, 10);
     suite_commit(store);
@@ -779,7 +779,7 @@ static void rollbacks_undo_what_a_quota_counts(void **state)
 
 static void quota_keeps_its_limits(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     struct store_quota quota;
     suite_begin(store);
     assert_int_equal(store_quota_put(store, 0, 9, 8), 0);
@@ -835,7 +835,7 @@ static void put_part(struct store *store, uint64_t id, uint32_t part, const char
 
 static void sessions_keep_their_parts(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     assert_parts(store, "");
     suite_begin(store);
     put_part(store, 70, 0, "seventy");
@@ -855,7 +855,7 @@ static void sessions_keep_their_parts(void **state)
 
 static void rollbacks_undo_parts_of_sessions(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     suite_begin(store);
     put_part(store, 7, 0, "seven");
     put_part(store, 7, 1, "one");
@@ -919,7 +919,7 @@ static void make_xattr_file(struct store *store, fs_ino ino)
 
 static void xattrs_come_back_as_put(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     size_t n = 99;
     char value[4] = "----";
     suite_begin(store);
@@ -959,7 +959,7 @@ static void xattrs_come_back_as_put(void **state)
 
 static void xattrs_at_their_largest(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     static uint8_t value[FS_XATTR_VALUE_MAX], back[FS_XATTR_VALUE_MAX];
     char name[FS_XATTR_NAME_MAX];
     size_t n;
@@ -977,7 +977,7 @@ static void xattrs_at_their_largest(void **state)
 
 static void xattrs_go_with_their_inode(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     suite_begin(store);
     make_xattr_file(store, 80);
     make_xattr_file(store, 81);
@@ -999,7 +999,7 @@ static void xattrs_go_with_their_inode(void **state)
 
 static void rollbacks_undo_xattrs(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     suite_begin(store);
     make_xattr_file(store, 80);
     put_xattr(store, 80, "user.a", "1");
@@ -1021,7 +1021,7 @@ static void rollbacks_undo_xattrs(void **state)
 
 static void syncs_overlap(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     struct store_sync *one, *two, *three;
     make_file(store, 10, 100, 1);
     make_file(store, 11, LARGE, 1);
@@ -1044,7 +1044,7 @@ static void syncs_overlap(void **state)
 
 static void symlink_target_is_data(void **state)
 {
-    struct store *store = store_of(state);
+    struct store *store = suite_store(state);
     char target[FS_SYMLINK_MAX];
     memset(target, 't', sizeof(target));
     suite_begin(store);
@@ -1104,6 +1104,15 @@ static const struct {
     TEST(rollbacks_undo_xattrs),
     TEST(syncs_overlap),
     TEST(symlink_target_is_data),
+    TEST(far_bytes_come_back),
+    TEST(far_bytes_cut_off_never_come_back),
+    TEST(rolled_back_far_growth_reads_as_zeros_later),
+    TEST(zeroed_ranges_are_zeros),
+    TEST(zeroing_far_ranges_forgets_them),
+    TEST(allocating_changes_no_byte),
+    TEST(copies_are_equal),
+    TEST(copied_holes_are_holes),
+    TEST(ranges_past_the_largest_size_are_refused),
 };
 
 int store_suite_run(const struct suite_engine *engine)

@@ -34,5 +34,18 @@ void suite_assert_bytes(struct store *store, fs_ino ino, uint64_t offset, const 
 void suite_assert_zeros(struct store *store, fs_ino ino, uint64_t offset, size_t n);
 // Syncs, then upkeep until it has nothing more to do.
 void suite_upkeep(struct store *store);
+struct store *suite_store(void **state); // of a running test of the suite
+
+// --- tests in store_suite_ranges.c ---
+
+void far_bytes_come_back(void **state);
+void far_bytes_cut_off_never_come_back(void **state);
+void rolled_back_far_growth_reads_as_zeros_later(void **state);
+void zeroed_ranges_are_zeros(void **state);
+void zeroing_far_ranges_forgets_them(void **state);
+void allocating_changes_no_byte(void **state);
+void copies_are_equal(void **state);
+void copied_holes_are_holes(void **state);
+void ranges_past_the_largest_size_are_refused(void **state);
 
 #endif

@@ -4,6 +4,9 @@
 // the middle of a transaction too, which is what a kill at that instant leaves, and compares what opens from
 // the copy with the last committed state. BERTH_TEST_SEED replays one seed.
 //
+// Half of the files hold their bytes around the end of the engine's first segment (1 TiB): below, positions
+// in a file count from where its bytes begin.
+//
 // One difference is allowed by the contract: a rollback need not undo overwrites within the size. After one,
 // bytes that differ must lie in ranges that were overwritten, and the model then takes the engine's.
 #include <setjmp.h>
@@ -30,6 +33,7 @@
 #define SIZE_MAX_    50000u
 #define TRANSACTIONS 600u
 #define SEEDS        6u
+#define HIGH_BASE    ((UINT64_C(1) << 40) - SIZE_MAX_ / 2)
 
 struct pair {
     struct store *model, *sqlite;
@@ -53,6 +57,22 @@ static fs_ino random_ino(void)
     return FIRST_INO + random_below(N_INOS);
 }
 
+// Where a file's bytes begin, and its size when they end at `position`.
+static uint64_t base_of(fs_ino ino)
+{
+    return ino % 2 ? HIGH_BASE : 0;
+}
+
+static uint64_t size_at(fs_ino ino, uint64_t position)
+{
+    return position > 0 ? base_of(ino) + position : 0;
+}
+
+static uint64_t end_of(const struct store_inode *inode)
+{
+    return inode->attr.size > 0 ? inode->attr.size - base_of(inode->attr.ino) : 0;
+}
+
 // --- comparing ---
 
 static bool inode_of(struct store *store, fs_ino ino, struct store_inode *ret_inode)
@@ -66,9 +86,8 @@ static bool inode_of(struct store *store, fs_ino ino, struct store_inode *ret_in
 static size_t content_of(struct store *store, fs_ino ino, uint64_t size, uint8_t *bytes)
 {
     size_t got = 0;
-    assert_true(size <= SIZE_MAX_);
-    assert_int_equal(store_data_read(store, ino, size, 0, bytes, SIZE_MAX_, &got), 0);
-    assert_int_equal(got, size);
+    assert_int_equal(store_data_read(store, ino, size, base_of(ino), bytes, SIZE_MAX_, &got), 0);
+    assert_int_equal(got, size > 0 ? size - base_of(ino) : 0);
     return got;
 }
 
@@ -94,7 +113,7 @@ static void compare_file(struct store *engine, fs_ino ino, bool forgiving)
         if (ours[i] != theirs[i])
             assert_true(pair->overwritten[ino - FIRST_INO][i]);
     if (n > 0)
-        assert_int_equal(store_data_write(pair->model, ino, n, 0, theirs, n), 0);
+        assert_int_equal(store_data_write(pair->model, ino, a.attr.size, base_of(ino), theirs, n), 0);
 }
 
 struct listing {
@@ -193,7 +212,7 @@ static void step_write(void)
     if (!inode_of(pair->model, random_ino(), &inode))
         return;
     fs_ino ino = inode.attr.ino;
-    uint64_t size = inode.attr.size;
+    uint64_t size = end_of(&inode), base = base_of(ino);
     uint32_t kind = random_below(4);
     uint64_t offset = kind == 0   ? size
                       : kind == 1 ? random_below(SIZE_MAX_)
@@ -202,10 +221,10 @@ static void step_write(void)
     if (offset + n > SIZE_MAX_)
         return;
     suite_fill(bytes, n, random_below(UINT32_MAX));
-    assert_int_equal(store_data_write(pair->model, ino, size, offset, bytes, n), 0);
-    assert_int_equal(store_data_write(pair->sqlite, ino, size, offset, bytes, n), 0);
+    assert_int_equal(store_data_write(pair->model, ino, inode.attr.size, base + offset, bytes, n), 0);
+    assert_int_equal(store_data_write(pair->sqlite, ino, inode.attr.size, base + offset, bytes, n), 0);
     memset(pair->overwritten[ino - FIRST_INO] + offset, 1, n);
-    inode.attr.size = MAX(size, offset + n);
+    inode.attr.size = size_at(ino, MAX(size, offset + n));
     both_put(&inode);
 }
 
@@ -214,11 +233,98 @@ static void step_resize(void)
     struct store_inode inode;
     if (!inode_of(pair->model, random_ino(), &inode))
         return;
-    uint64_t to = random_below(4) == 0 ? 0 : random_below(SIZE_MAX_);
+    uint64_t to = size_at(inode.attr.ino, random_below(4) == 0 ? 0 : random_below(SIZE_MAX_));
     assert_int_equal(store_data_resize(pair->model, inode.attr.ino, inode.attr.size, to), 0);
     assert_int_equal(store_data_resize(pair->sqlite, inode.attr.ino, inode.attr.size, to), 0);
     inode.attr.size = to;
     both_put(&inode);
+}
+
+static void step_zero(void)
+{
+    struct store_inode inode;
+    if (!inode_of(pair->model, random_ino(), &inode))
+        return;
+    fs_ino ino = inode.attr.ino;
+    uint64_t offset = random_below(4) == 0 ? 0 : random_below(SIZE_MAX_);
+    uint64_t n = random_below(3) == 0 ? SIZE_MAX_ - offset : random_below((uint32_t)(SIZE_MAX_ - offset));
+    uint64_t start = random_below(8) == 0 ? 0 : base_of(ino) + offset, end = base_of(ino) + offset + n;
+    bool keep_room = start >= base_of(ino) && random_below(2); // else it would be a tebibyte
+    assert_int_equal(store_data_zero(pair->model, ino, inode.attr.size, start, end - start, keep_room), 0);
+    assert_int_equal(store_data_zero(pair->sqlite, ino, inode.attr.size, start, end - start, keep_room), 0);
+    if (start <= base_of(ino))
+        offset = 0, n = end - base_of(ino);
+    memset(pair->overwritten[ino - FIRST_INO] + offset, 1, n);
+}
+
+static void step_allocate(void)
+{
+    struct store_inode inode;
+    if (!inode_of(pair->model, random_ino(), &inode))
+        return;
+    fs_ino ino = inode.attr.ino;
+    uint64_t offset = random_below(SIZE_MAX_ - 1), n = 1 + random_below((uint32_t)(SIZE_MAX_ - offset - 1));
+    uint64_t from = inode.attr.size, to = from;
+    if (random_below(2) == 0)
+        to = MAX(from, base_of(ino) + offset + n);
+    assert_int_equal(store_data_allocate(pair->model, ino, from, to, base_of(ino) + offset, n), 0);
+    assert_int_equal(store_data_allocate(pair->sqlite, ino, from, to, base_of(ino) + offset, n), 0);
+    inode.attr.size = to;
+    both_put(&inode);
+}
+
+static void step_copy(void)
+{
+    struct store_inode from, to;
+    if (!inode_of(pair->model, random_ino(), &from) || !inode_of(pair->model, random_ino(), &to))
+        return;
+    fs_ino ino = to.attr.ino;
+    uint32_t start = random_below((uint32_t)end_of(&from) + 1);
+    uint32_t n = random_below((uint32_t)end_of(&from) - start + 1), offset = random_below(SIZE_MAX_ - n);
+    bool overlap = from.attr.ino == ino && start < offset + n && offset < start + n;
+    if (n == 0 || overlap)
+        return;
+    const struct store_copy copy = {.from_ino = from.attr.ino,
+                                    .from_size = from.attr.size,
+                                    .from_offset = base_of(from.attr.ino) + start,
+                                    .ino = ino,
+                                    .size = to.attr.size,
+                                    .offset = base_of(ino) + offset,
+                                    .n = n};
+    assert_int_equal(store_data_copy(pair->model, &copy), 0);
+    assert_int_equal(store_data_copy(pair->sqlite, &copy), 0);
+    memset(pair->overwritten[ino - FIRST_INO] + offset, 1, n);
+    to.attr.size = size_at(ino, MAX(end_of(&to), (uint64_t)offset + n));
+    both_put(&to);
+}
+
+// What is passed over on the way to data is zeros; data ends after it has begun, and at the size at the
+// latest.
+static void step_seek(void)
+{
+    static uint8_t bytes[SIZE_MAX_];
+    struct store_inode inode;
+    if (!inode_of(pair->model, random_ino(), &inode) || inode.attr.size == 0)
+        return;
+    fs_ino ino = inode.attr.ino;
+    uint64_t size = inode.attr.size, end = end_of(&inode), start = random_below((uint32_t)end);
+    uint64_t base = base_of(ino), data = 0, hole = 0;
+    content_of(pair->sqlite, ino, size, bytes);
+    int result = store_data_seek(pair->sqlite, ino, size, base + start, false, &data);
+    assert_true(result == 0 || result == -ENXIO);
+    uint64_t zeros_to = result == 0 ? data - base : end;
+    assert_true(zeros_to >= start && zeros_to <= end);
+    for (uint64_t i = start; i < zeros_to; i++)
+        assert_int_equal(bytes[i], 0);
+    assert_int_equal(store_data_seek(pair->sqlite, ino, size, base + start, true, &hole), 0);
+    assert_true(hole >= base + start && hole <= size);
+    if (result == 0 && zeros_to > start)
+        assert_int_equal(hole, base + start);
+    if (result < 0)
+        return;
+    assert_int_equal(store_data_seek(pair->sqlite, ino, size, data, true, &hole), 0);
+    assert_true(hole > data && hole <= size);
+    assert_int_equal(store_data_seek(pair->sqlite, ino, size, size, true, &hole), -ENXIO);
 }
 
 static void step_entry(void)
@@ -295,7 +401,10 @@ static void check_files(void)
     sqlite3_stmt *statement;
     snprintf(path, sizeof(path), "%s/meta.db", pair->copy);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(db, "SELECT count(file) FROM data", -1, &statement, NULL), SQLITE_OK);
+    assert_int_equal(
+        sqlite3_prepare_v2(db, "SELECT (SELECT count(file) FROM data) + (SELECT count(*) FROM segment)", -1,
+                           &statement, NULL),
+        SQLITE_OK);
     assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
     snprintf(path, sizeof(path), "%s/data/0", pair->copy);
     assert_int_equal(count_files(path), sqlite3_column_int(statement, 0));
@@ -343,9 +452,10 @@ static void step_savepoint(void)
 
 static void one_step(void)
 {
-    static void (*const steps[])(void) = {step_put,   step_put,       step_remove, step_write,  step_write,
-                                          step_write, step_write,     step_resize, step_resize, step_entry,
-                                          step_entry, step_savepoint, step_quota};
+    static void (*const steps[])(void) = {step_put,   step_put,       step_remove, step_write,    step_write,
+                                          step_write, step_write,     step_resize, step_resize,   step_entry,
+                                          step_entry, step_savepoint, step_zero,   step_allocate, step_copy,
+                                          step_copy,  step_seek,      step_quota};
     steps[random_below(ARRAY_LEN(steps))]();
 }
 
