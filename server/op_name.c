@@ -187,10 +187,11 @@ int op_unlink(struct call *call)
 }
 
 // -EBUSY when the entry is the root of an access point that somebody is attached to. An entry that the caller
-// cannot look up is left to the operation, which says why; its *ret_attr is not set.
+// may not take away is left to the operation, which says why; its *ret_attr is not set.
 static int check_not_root(struct call *call, fs_ino parent, struct fs_name name, struct fs_attr *ret_attr)
 {
-    if (core_lookup(call->core, &call->cred, parent, name, ret_attr) < 0)
+    if (core_access(call->core, &call->cred, parent, FS_MAY_WRITE | FS_MAY_EXEC) < 0 ||
+        core_lookup(call->core, &call->cred, parent, name, ret_attr) < 0)
         return 0;
     return S_ISDIR(ret_attr->mode) && hosted_root_attached(call->hosted, ret_attr->ino) ? -EBUSY : 0;
 }

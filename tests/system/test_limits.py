@@ -161,6 +161,13 @@ class Opening(InStep):
                 os.close(fd)
         self.both(probe)
 
+    def test_direct_asks_for_no_alignment(self):
+        fd = os.open(self.a + "/f", os.O_RDWR | os.O_CREAT | os.O_DIRECT)
+        self.addCleanup(os.close, fd)
+        self.assertEqual(os.pwrite(fd, b"unaligned", 3), 9)
+        self.assertEqual(os.pread(fd, 5, 4), b"nalig")
+        self.assertEqual(read_file(self.b + "/f"), b"\0\0\0unaligned")
+
     def test_the_size_a_process_may_write(self):
         def limited(top, offset, flags, ignore):
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN if ignore else signal.SIG_DFL)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A program that runs from a mount: who may write to its file, and how it is replaced. And what
-syncfs asks of the server: nothing."""
+inotify and syncfs do."""
 import ctypes
 import errno
 import os
@@ -81,6 +81,18 @@ class Running(TwoMounts):
         self.assertEqual(process.stdout.read(10), b"still here")
         self.assertEqual(subprocess.run([path], timeout=20).returncode, 0)
         self.assertEqual(read_file(path), read_file("/bin/true"))
+
+
+class Watched(TwoMounts):
+    def test_inotify_tells_of_its_own_client_alone(self):
+        watch = LIBC.inotify_init1(os.O_CLOEXEC)
+        self.addCleanup(os.close, watch)
+        in_create = 0x100
+        self.assertGreater(LIBC.inotify_add_watch(watch, os.fsencode(self.a), in_create), 0)
+        os.mkdir(os.path.join(self.b, "theirs"))
+        os.mkdir(os.path.join(self.a, "ours"))
+        told = os.read(watch, 4096)
+        self.assertEqual((told.count(b"theirs"), told.count(b"ours")), (0, 1))
 
 
 class Synced(TwoMounts):

@@ -439,6 +439,10 @@ class Root(Wire):
         other = self.top.make(self.top.root, self.name + "-dir", stat.S_IFDIR | 0o755)
         self.assertTrue(other)
         self.refused(errno.EBUSY, self.top.rename, self.top.root, self.name + "-dir", self.top.root, self.name)
+        everything, self.top.credentials = self.top.credentials, raw.cred(4321, 4321)
+        self.refused(errno.EACCES, self.top.rmdir, self.top.root, self.name)  # as Linux says of a mountpoint
+        self.refused(errno.EACCES, self.top.rename, self.top.root, self.name, self.top.root, "x")
+        self.top.credentials = everything
         self.sub.call("bye")
         self.assertTrue(self.sub.closed())
         self.top.rmdir(self.top.root, self.name)
