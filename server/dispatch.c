@@ -228,6 +228,7 @@ void dispatch(struct hosted *hosted, struct request *request)
     };
     request->wrote = false;
     request->sync_ino = 0;
+    core_set_quiet(hosted->core, call.session->identity.read_only);
     int result = run(&call);
     if (request->op < WIRE_OP_LIMIT)
         atomic_fetch_add_explicit(&metrics.requests[request->op], 1, memory_order_relaxed);

@@ -28,6 +28,9 @@ struct core_file; // one open file description, owned by core from core_open() t
 int core_create(struct store *store, const struct env *env, struct core **ret_core);
 void core_destroy(struct core *core); // all opens have been released; NULL is allowed
 
+// From now on reading leaves no access time (`quiet`), as for a read-only mount; or it does again.
+void core_set_quiet(struct core *core, bool quiet);
+
 int core_turn_begin(struct core *core);
 int core_turn_commit(struct core *core); // on failure the turn is over and undone
 // For what the caller writes to the store itself, to be committed with the turn: opens its transaction.

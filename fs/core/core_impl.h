@@ -63,6 +63,7 @@ struct core {
     struct store_quota limits; // of the whole file system, when known
     bool limits_known;
     bool in_turn;
+    bool quiet; // see core_set_quiet()
     int doomed; // why the turn must not be kept, or 0
     bool orphans_held;
 };
@@ -130,7 +131,8 @@ int make_entry(struct core *core, const struct fs_cred *cred, struct inode *dire
                const struct core_make *make, struct inode **ret_inode);
 int check_make(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name,
                struct inode **ret_directory);
-// The inode was read: relatime, unless `open_flags` has FS_OPEN_NOATIME.
+// The inode was read: relatime, unless `open_flags` has FS_OPEN_NOATIME or the
+// core is quiet.
 int file_inode(struct core *core, const struct core_file *file, struct inode **ret_inode); // -ESTALE
 void mark_read(struct core *core, struct inode *inode, uint32_t open_flags);
 // An inode's extended attributes, without asking for permissions; `stored` gets the flags and is to be put.

@@ -6,6 +6,11 @@
 
 #define RELATIME_SECONDS 86400 // an access time older than this is renewed by any read
 
+void core_set_quiet(struct core *core, bool quiet)
+{
+    core->quiet = quiet;
+}
+
 // relatime: only when the file changed since it was last read, or a day has passed. Whatever prevents it (a
 // full disk) does not make the read fail.
 void mark_read(struct core *core, struct inode *inode, uint32_t open_flags)
@@ -14,7 +19,7 @@ void mark_read(struct core *core, struct inode *inode, uint32_t open_flags)
     struct fs_time now = core_now(core);
     bool changed_since =
         fs_time_compare(attr->atime, attr->mtime) <= 0 || fs_time_compare(attr->atime, attr->ctime) <= 0;
-    if (open_flags & FS_OPEN_NOATIME)
+    if (core->quiet || (open_flags & FS_OPEN_NOATIME))
         return;
     if (!changed_since && now.sec - attr->atime.sec < RELATIME_SECONDS)
         return;

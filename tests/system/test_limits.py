@@ -321,6 +321,16 @@ class Times(InStep):
                 return results
             self.both(probe)
 
+    def test_a_read_only_mount_leaves_no_trace(self):
+        path = self.mount(self.ap, options="ro").path + "/" + os.path.basename(self.a)
+        write_file(self.a + "/f", b"text")
+        os.symlink("f", self.a + "/l")
+        for name in ("f", "l", "."):
+            os.utime(self.a + "/" + name, (LONG_AGO, LONG_AGO), follow_symlinks=False)
+        for name, act in (("f", read_file), ("l", os.readlink), (".", os.listdir)):
+            self.assertEqual(self.moved(self.a + "/" + name, lambda: act(path + "/" + name)), [])
+            self.assertEqual(self.moved(self.a + "/" + name, lambda: act(self.b + "/" + name)), ["st_atime_ns"])
+
     def test_reading_what_is_no_file(self):
         def directory(top):
             os.mkdir(top + "/d")
