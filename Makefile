@@ -8,7 +8,7 @@
 # make install    DESTDIR= PREFIX=/usr/local
 # make conformance PJDFSTEST=DIR    run a built pjdfstest checkout on a fresh mount
 # make exercise-bigdir              a directory of a million entries through two mounts (ENTRIES=N)
-# make exercise-programs            dbench and stress-ng on two mounts, a minute each (SECONDS=N)
+# make exercise-programs            dbench and stress-ng on two mounts, a minute each (SECONDS=N); npm with 3,000 files
 # SAN=address,undefined | SAN=thread    a sanitizer build, in its own folder; works with check too
 # DEBUG=1         no optimisation, in its own folder
 
@@ -132,7 +132,7 @@ exercise-bigdir: deps-check
 
 exercise-programs: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all
-	@BERTH_BUILD=$(BUILD) BERTH_EXERCISE_SECONDS=$(or $(SECONDS),60) tests/run -f system/test_programs_load
+	@BERTH_BUILD=$(BUILD) BERTH_EXERCISE_SECONDS=$(or $(SECONDS),60) tests/run -f test_programs_load -f test_npm
 
 # --- unit tests: tests/unit/test_FOLDER_*.c links the objects of that folder and those below it ---
 

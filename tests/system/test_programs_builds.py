@@ -145,7 +145,7 @@ class Python(ProgramCase):
 
 
 class Node(ProgramCase):
-    FILES = 3000
+    FILES = 3000 if "BERTH_EXERCISE_SECONDS" in os.environ else 600
 
     def tarball(self, path, package, files):
         with tarfile.open(path, "w:gz", compresslevel=1) as archive:
@@ -156,16 +156,16 @@ class Node(ProgramCase):
 
     def test_npm_install_and_run(self):
         require_program("node", "npm")
-        parts = [("lib/d%d/m%d.js" % (i % 50, i), "module.exports = %d;\n" % i) for i in range(self.FILES)]
+        parts = [("lib/m%d.js" % i, "module.exports = %d;\n" % i) for i in range(self.FILES)]
         index = ("let total = require('berth-small').zero;\nfor (let i = 0; i < %d; i++)\n"
-                 "  total += require(`./lib/d${i %% 50}/m${i}.js`);\nmodule.exports = total;\n" % self.FILES)
+                 "  total += require(`./lib/m${i}.js`);\nmodule.exports = total;\n" % self.FILES)
         small, big = self.host + "/berth-small-1.0.0.tgz", self.host + "/berth-big-1.0.0.tgz"
         self.tarball(small, {"name": "berth-small", "version": "1.0.0", "main": "index.js", "bin": {"small": "run.js"}},
                      [("index.js", "exports.zero = 0;\n"), ("run.js", "#!/usr/bin/env node\nconsole.log('ran');\n")])
         self.tarball(big, {"name": "berth-big", "version": "1.0.0", "main": "index.js",
                            "dependencies": {"berth-small": "file:" + small}}, [("index.js", index), *parts])
         environment = {k: v for k, v in os.environ.items() if not k.lower().startswith("npm_")}
-        environment.update(HOME=self.a + "/home", npm_config_cache=self.a + "/cache", npm_config_update_notifier="false",
+        environment.update(HOME=self.a + "/home", npm_config_cache=self.host + "/cache", npm_config_update_notifier="false",
                            npm_config_audit="false", npm_config_fund="false")
         os.mkdir(self.a + "/home")
         write_text(self.a + "/app/package.json", json.dumps({
