@@ -100,8 +100,9 @@ static int check_copy(const struct core_file *from, const struct inode *from_ino
 static int copy_length(const struct inode *from, uint64_t from_offset, const struct inode *to,
                        uint64_t offset, uint64_t n, uint64_t *ret_n)
 {
-    if (n > UINT64_MAX - from_offset || n > UINT64_MAX - offset || from_offset + n > FS_FILE_SIZE_MAX ||
-        offset > FS_FILE_SIZE_MAX)
+    if (from_offset > FS_FILE_SIZE_MAX || offset > FS_FILE_SIZE_MAX)
+        return -EINVAL;
+    if (n > UINT64_MAX - from_offset || n > UINT64_MAX - offset)
         return -EOVERFLOW;
     uint64_t size = from->stored.attr.size;
     n = from_offset < size ? MIN(n, size - from_offset) : 0;

@@ -222,6 +222,25 @@ static int op_append(struct scene *scene)
     return core_append(CORE, &user, scene->file, "more", 4, &offset, &attr);
 }
 
+static int op_allocate(struct scene *scene)
+{
+    struct fs_attr attr;
+    return core_fallocate(CORE, &user, scene->file, 0, 3, 10000, &attr);
+}
+
+static int op_punch(struct scene *scene)
+{
+    struct fs_attr attr;
+    uint32_t mode = FS_ALLOCATE_PUNCH_HOLE | FS_ALLOCATE_KEEP_SIZE;
+    return core_fallocate(CORE, &user, scene->file, mode, 1, 3, &attr);
+}
+
+static int op_copy_range(struct scene *scene)
+{
+    uint64_t n;
+    return core_copy_range(CORE, &user, scene->file, 1, scene->gone, 100, 3, &n);
+}
+
 static int op_write_orphan(struct scene *scene)
 {
     struct fs_attr attr;
@@ -273,6 +292,9 @@ static const struct {
     {"open truncates", op_open_truncates},
     {"write", op_write},
     {"append", op_append},
+    {"allocate", op_allocate},
+    {"punch", op_punch},
+    {"copy range", op_copy_range},
     {"write orphan", op_write_orphan},
     {"resolve root", op_resolve_root},
     {"set attribute", op_setxattr},
@@ -280,10 +302,10 @@ static const struct {
 };
 
 static const char *const calls[] = {
-    "begin",           "savepoint",   "savepoint_release", "inode_get",      "inode_put",
-    "inode_remove",    "dentry_get",  "dentry_put",        "dentry_replace", "dentry_remove",
-    "dentry_any",      "data_resize", "data_write",        "dentry_parents", "reserve_inos",
-    "reserve_cookies", "xattr_get",   "xattr_put",         "xattr_remove",   "xattr_list",
+    "begin",        "savepoint",      "savepoint_release", "inode_get",       "inode_put",  "inode_remove",
+    "dentry_get",   "dentry_put",     "dentry_replace",    "dentry_remove",   "dentry_any", "data_resize",
+    "data_write",   "dentry_parents", "reserve_inos",      "reserve_cookies", "xattr_get",  "xattr_put",
+    "xattr_remove", "xattr_list",     "data_allocate",     "data_zero",       "data_copy",
 };
 
 // Says where the first difference is.
