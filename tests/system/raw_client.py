@@ -30,7 +30,7 @@ FRAME_MAX = IO_MAX + 8192
 def _numbers():
     path = os.path.join(os.path.dirname(__file__), "../../fs/wire/messages.def")
     with open(path) as f:
-        return {name: int(number) for name, number in re.findall(r"(?:CALL|EVENT)\([A-Z]+, (\w+), (\d+)", f.read())}
+        return {name: int(number) for name, number in re.findall(r"(?:CALL|EVENT)\([A-Z_]+, (\w+), (\d+)", f.read())}
 
 
 OPS = _numbers()

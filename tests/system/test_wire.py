@@ -253,7 +253,8 @@ class Random(Wire):
             "reopen": handle(some) + u64(open_id) + u32(random.randrange(512)), "release": u64(open_id),
             "read": u64(open_id) + at + u32(random.choice((0, 1, 5000, raw.IO_MAX))), "write": u64(open_id) + at + data,
             "append": u64(open_id) + data, "fsync": u64(open_id),
-            "fallocate": u64(open_id) + u32(random.choice((0, 1, 2, 3, 16, 17, 18, 64))) + at + u64(random.choice((0, 9, 70_000))),
+            "fallocate": u64(open_id) + u32(random.choice((0, 1, 2, 3, 16, 17, 18, 64))) + at +
+            u64(random.choice((0, 9, 70_000))),
             "seek": u64(open_id) + at + u8(random.randrange(2)),
             "copy_range": u64(random.choice((open_id, 1))) + at + u64(open_id) + u64(random.choice((0, 9, 70_000))) + at,
             "readdir": u64(open_id) + at + u32(random.choice((0, 50, 5000))) + u8(random.randrange(2)),
