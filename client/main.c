@@ -23,8 +23,8 @@ static int usage(FILE *out, int code)
           "       berth mount [-f] [-o OPT,...] FSAP@unix:/PATH MOUNTPOINT\n"
           "       berth umount [-f] MOUNTPOINT\n"
           "       berth status [--json] MOUNTPOINT\n"
-          "       berth fs create|list|delete [OPTION...]\n"
-          "       berth ap create|list|delete [OPTION...]\n"
+          "       berth fs create|list|quota|delete [OPTION...]\n"
+          "       berth ap create|list|quota|delete [OPTION...]\n"
           "Mounts access points of a berthd, and manages its file systems and access points. Each command "
           "has --help.\n",
           out);

@@ -59,6 +59,7 @@ static const struct route routes[] = {
     {"POST", "/create-tags/{}", "CreateTags", true, NULL},
     {"POST", "/delete-tags/{}", "DeleteTags", true, NULL},
     {"GET", "/tags/{}", "DescribeTags", false, NULL},
+    {"PUT", "/berth/quota/{}", "BerthPutQuota", true, api_put_quota},
     {"PUT", "/account-preferences", "PutAccountPreferences", true, NULL},
     {"GET", "/account-preferences", "DescribeAccountPreferences", false, NULL},
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// CreateAccessPoint, DescribeAccessPoints, DeleteAccessPoint. An access point is a row of the catalogue and
-// nothing else: its root directory is made when a client attaches. Main thread.
+// CreateAccessPoint, DescribeAccessPoints, DeleteAccessPoint. An access point is a row of the catalogue: its
+// root directory is made when a client attaches. Main thread.
 #include "fs/base/log.h"
 #include "server/api_call.h"
 #include <errno.h>
@@ -33,7 +33,7 @@ static json_t *root_json(const struct access_point *ap)
     return root;
 }
 
-static json_t *description(const struct access_point *ap, const char *state)
+static json_t *description(struct api *api, const struct access_point *ap, const char *state)
 {
     json_t *json =
         json_pack("{s:s, s:o, s:s, s:o, s:s, s:o, s:s, s:s}", "ClientToken", ap->client_token, "Tags",
@@ -43,6 +43,7 @@ static json_t *description(const struct access_point *ap, const char *state)
     if (ap->has_user)
         json_object_set_new(json, "PosixUser", user_json(ap));
     api_add_name(json, &ap->tags);
+    api_add_quota(api, json, ap->file_system_id, ap->path, &ap->quota);
     return json;
 }
 
@@ -172,9 +173,20 @@ static int parse_file_system(struct api_call *call, struct access_point *ap)
 static int parse_access_point(struct api_call *call, struct access_point *ap)
 {
     if (api_parse_token(call, "ClientToken", ap->client_token, sizeof(ap->client_token)) < 0 ||
-        parse_user(call, ap) < 0 || parse_root(call, ap) < 0 || parse_file_system(call, ap) < 0)
+        parse_user(call, ap) < 0 || parse_root(call, ap) < 0 || api_parse_quota(call, &ap->quota) < 0 ||
+        parse_file_system(call, ap) < 0)
         return -EINVAL;
     return api_parse_tags(call, &ap->tags);
+}
+
+// A root directory that exists becomes a quota root now. Where that fails it does so at the first attach.
+static void charge_existing(struct api *api, const struct access_point *ap)
+{
+    if (ap->quota.max_bytes == 0 && ap->quota.max_inodes == 0)
+        return;
+    int result = api_apply_quota(api, ap->file_system_id, ap->path, &ap->quota);
+    if (result < 0)
+        log_warn("quota_failed", "ap=%s reason=%s", ap->id, strerror(-result));
 }
 
 void api_create_access_point(struct api_call *call)
@@ -189,13 +201,20 @@ void api_create_access_point(struct api_call *call)
         api_fail(call->request, API_AccessPointLimitExceeded,
                  "File system '%s' has %u access points, the most it may.", ap.file_system_id,
                  CATALOGUE_ACCESS_POINTS_MAX);
+    } else if (result == -ENOTUNIQ) {
+        api_fail(
+            call->request, API_BadRequest,
+            "Access point '%s' has the same root directory with another quota: give this one the same, or "
+            "change that one's.",
+            ap.id);
     } else if (result < 0) {
         api_fail_errno(call->request, call->operation, result);
     } else {
         char path[2 * FS_AP_PATH_MAX];
         log_info("access_point_created", "ap=%s fs=%s path=%s", ap.id, ap.file_system_id,
                  log_text(path, sizeof(path), ap.path, strlen(ap.path)));
-        api_reply(call->request, 200, description(&ap, "creating"));
+        charge_existing(call->api, &ap);
+        api_reply(call->request, 200, description(call->api, &ap, "creating"));
     }
     access_point_clear(&ap);
 }
@@ -203,6 +222,7 @@ void api_create_access_point(struct api_call *call)
 // --- describe ---
 
 struct listing {
+    struct api *api;
     json_t *list;
     size_t limit;
     uint64_t last;
@@ -216,7 +236,7 @@ static bool add_to_list(void *context, const struct access_point *ap)
         listing->more = true;
         return false;
     }
-    json_array_append_new(listing->list, description(ap, "available"));
+    json_array_append_new(listing->list, description(listing->api, ap, "available"));
     listing->last = ap->number;
     return true;
 }
@@ -233,7 +253,8 @@ static void describe_one(struct api_call *call, const char *text)
     } else if (result < 0) {
         api_fail_errno(call->request, call->operation, result);
     } else {
-        api_reply(call->request, 200, json_pack("{s:[o]}", "AccessPoints", description(&ap, "available")));
+        api_reply(call->request, 200,
+                  json_pack("{s:[o]}", "AccessPoints", description(call->api, &ap, "available")));
         access_point_clear(&ap);
     }
 }
@@ -256,7 +277,7 @@ static int check_file_system(struct api_call *call, const char *text, char id[FS
 
 static void describe_page(struct api_call *call, const char *fs_id, const struct api_page *page)
 {
-    struct listing listing = {.list = json_array(), .limit = page->limit};
+    struct listing listing = {.api = call->api, .list = json_array(), .limit = page->limit};
     int result =
         catalogue_list_access_points(call->api->options.catalogue, fs_id, page->after, add_to_list, &listing);
     if (result < 0) {

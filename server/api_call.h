@@ -105,7 +105,19 @@ void api_add_name(json_t *description,
 typedef void api_operation(struct api_call *call);
 api_operation api_create_file_system, api_describe_file_systems, api_delete_file_system;
 api_operation api_create_access_point, api_describe_access_points, api_delete_access_point;
+api_operation api_put_quota;
 api_operation api_tag_resource, api_untag_resource, api_list_tags_for_resource;
+
+// --- quotas (api_quota.c): not of EFS; the member is BerthQuota in creates and descriptions ---
+
+// Of call->body; absent: none.
+int api_parse_quota(struct api_call *call, struct catalogue_quota *ret_quota);
+// Makes the limits hold. path NULL: the whole file system's.
+int api_apply_quota(struct api *api, const char *fs_id, const char *path,
+                    const struct catalogue_quota *quota);
+// Adds limits and use to a description; nothing when there are no limits.
+void api_add_quota(struct api *api, json_t *description, const char *fs_id, const char *path,
+                   const struct catalogue_quota *quota);
 
 // --- what outlives a call: file systems being removed (api_file_systems.c) ---
 

@@ -203,7 +203,10 @@ static json_t *current_description(struct api *api, const struct file_system *fs
     if (fs->state != CATALOGUE_AVAILABLE)
         return description(api, fs, state_name(fs->state), EMPTY_SIZE);
     bool readable = read_size(api, fs, &bytes);
-    return description(api, fs, readable ? state_name(fs->state) : "error", bytes);
+    json_t *json = description(api, fs, readable ? state_name(fs->state) : "error", bytes);
+    if (readable)
+        api_add_quota(api, json, fs->id, NULL, &fs->quota);
+    return json;
 }
 
 // --- create ---
@@ -270,7 +273,7 @@ static int parse_file_system(struct api_call *call, struct file_system *fs)
     if (api_parse_token(call, "CreationToken", fs->creation_token, sizeof(fs->creation_token)) < 0 ||
         parse_mode(call, "PerformanceMode", modes, ARRAY_LEN(modes), fs->performance_mode) < 0 ||
         parse_throughput(call, fs) < 0 || api_parse_bool(call, "Encrypted", &fs->encrypted) < 0 ||
-        refuse_what_is_not_built(call) < 0)
+        api_parse_quota(call, &fs->quota) < 0 || refuse_what_is_not_built(call) < 0)
         return -EINVAL;
     return api_parse_tags(call, &fs->tags);
 }

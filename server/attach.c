@@ -198,6 +198,22 @@ int attach_decide(struct catalogue *catalogue, const struct credentials *credent
     return result;
 }
 
+// An access point that was deleted meanwhile lets in whom it has let in, and says nothing of quotas any more.
+void attach_read_quotas(struct catalogue *catalogue, struct attach *attach)
+{
+    struct access_point ap;
+    struct file_system fs;
+    if (catalogue_get_access_point(catalogue, attach->identity.access_point, &ap) < 0)
+        return;
+    if (catalogue_get_file_system(catalogue, ap.file_system_id, &fs) == 0) {
+        attach->fs_quota = fs.quota;
+        attach->root_quota = ap.quota;
+        attach->quotas_known = true;
+        file_system_clear(&fs);
+    }
+    access_point_clear(&ap);
+}
+
 void attach_free(struct attach *attach)
 {
     if (!attach)

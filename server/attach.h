@@ -17,6 +17,8 @@ struct attach {
     char path[FS_AP_PATH_MAX + 1];
     bool make_root;
     uint32_t owner_uid, owner_gid, permissions;
+    struct catalogue_quota fs_quota, root_quota; // when quotas_known
+    bool quotas_known;
     struct session_identity identity; // its groups are owned
     uint64_t session_high, session_low;
     uint16_t version;
@@ -28,6 +30,8 @@ struct attach {
 int attach_decide(struct catalogue *catalogue, const struct credentials *credentials, const uint8_t *nonce,
                   const struct peer *peer, const struct wire_hello_request *hello, struct attach **ret_attach,
                   char reason[ATTACH_REASON_SIZE]);
+// Takes the quotas from the catalogue: the last thing before a shard gets it, so that no change is missed.
+void attach_read_quotas(struct catalogue *catalogue, struct attach *attach);
 void attach_free(struct attach *attach); // NULL is allowed
 
 // The handle key of an access point.

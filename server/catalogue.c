@@ -208,7 +208,7 @@ int catalogue_get_tags(struct catalogue *catalogue, const char *id, struct catal
 
 #define FILE_SYSTEM_COLUMNS                                                                         \
     "number, id, creation_token, state, created_ms, encrypted, performance_mode, throughput_mode, " \
-    "provisioned_mibps, key"
+    "provisioned_mibps, key, max_bytes, max_inodes"
 
 void file_system_clear(struct file_system *fs)
 {
@@ -223,6 +223,12 @@ static int load_key(sqlite3_stmt *row, int column, uint8_t key[SIPHASH_KEY_SIZE]
     return 0;
 }
 
+static struct catalogue_quota load_quota(sqlite3_stmt *row, int column)
+{
+    return (struct catalogue_quota){.max_bytes = (uint64_t)sqlite3_column_int64(row, column),
+                                    .max_inodes = (uint64_t)sqlite3_column_int64(row, column + 1)};
+}
+
 static int load_file_system(struct catalogue *catalogue, sqlite3_stmt *row, struct file_system *ret)
 {
     struct file_system fs = {
@@ -231,6 +237,7 @@ static int load_file_system(struct catalogue *catalogue, sqlite3_stmt *row, stru
         .created_ms = (uint64_t)sqlite3_column_int64(row, 4),
         .encrypted = sqlite3_column_int(row, 5) != 0,
         .provisioned_mibps = sqlite3_column_double(row, 8),
+        .quota = load_quota(row, 10),
     };
     catalogue_db_text(row, 1, fs.id, sizeof(fs.id));
     catalogue_db_text(row, 2, fs.creation_token, sizeof(fs.creation_token));
@@ -261,10 +268,12 @@ static int insert_file_system(struct catalogue *catalogue, struct file_system *f
     int result = catalogue_db_run(catalogue->db,
                                   "INSERT INTO file_systems(id, creation_token, state, created_ms, "
                                   "encrypted, performance_mode, throughput_mode,"
-                                  " provisioned_mibps, key) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                                  "ttiiittdb", fs->id, fs->creation_token, (int64_t)fs->state,
+                                  " provisioned_mibps, key, max_bytes, max_inodes) "
+                                  "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                                  "ttiiittdbii", fs->id, fs->creation_token, (int64_t)fs->state,
                                   (int64_t)fs->created_ms, (int64_t)fs->encrypted, fs->performance_mode,
-                                  fs->throughput_mode, fs->provisioned_mibps, fs->key, SIPHASH_KEY_SIZE);
+                                  fs->throughput_mode, fs->provisioned_mibps, fs->key, SIPHASH_KEY_SIZE,
+                                  (int64_t)fs->quota.max_bytes, (int64_t)fs->quota.max_inodes);
     fs->number = (uint64_t)sqlite3_last_insert_rowid(catalogue->db);
     return result < 0 ? result : insert_tags(catalogue, fs->id, &fs->tags);
 }
@@ -358,7 +367,7 @@ int catalogue_list_file_systems(struct catalogue *catalogue, uint64_t after,
 
 #define ACCESS_POINT_COLUMNS                                                                        \
     "number, id, file_system_id, client_token, key, uid, gid, groups, path, owner_uid, owner_gid, " \
-    "permissions"
+    "permissions, max_bytes, max_inodes"
 
 void access_point_clear(struct access_point *ap)
 {
@@ -399,6 +408,7 @@ static int load_access_point(struct catalogue *catalogue, sqlite3_stmt *row, str
         .owner_uid = (uint32_t)sqlite3_column_int64(row, 9),
         .owner_gid = (uint32_t)sqlite3_column_int64(row, 10),
         .permissions = (uint32_t)sqlite3_column_int64(row, 11),
+        .quota = load_quota(row, 12),
     };
     catalogue_db_text(row, 1, ap.id, sizeof(ap.id));
     catalogue_db_text(row, 2, ap.file_system_id, sizeof(ap.file_system_id));
@@ -415,7 +425,23 @@ static int load_access_point(struct catalogue *catalogue, sqlite3_stmt *row, str
     return 0;
 }
 
-// In a transaction: -ENOENT, -EEXIST (with the owner's id in ap->id) or -EDQUOT when ap cannot be added.
+// 1: an access point with this root, whose id goes to ap->id, has another quota.
+static int find_other_quota(struct catalogue *catalogue, struct access_point *ap)
+{
+    _cleanup_(catalogue_db_finalize) sqlite3_stmt *query = NULL;
+    static const char sql[] = "SELECT id FROM access_points WHERE file_system_id = ? AND path = ? AND "
+                              "(max_bytes <> ? OR max_inodes <> ?) ORDER BY number LIMIT 1";
+    int result = catalogue_db_prepare(catalogue->db, &query, sql, "ttii", ap->file_system_id, ap->path,
+                                      (int64_t)ap->quota.max_bytes, (int64_t)ap->quota.max_inodes);
+    if (result == 0)
+        result = catalogue_db_step(catalogue->db, query);
+    if (result == 1)
+        catalogue_db_text(query, 0, ap->id, sizeof(ap->id));
+    return result;
+}
+
+// In a transaction: -ENOENT, -EEXIST or -ENOTUNIQ (with the other's id in ap->id) or -EDQUOT when ap cannot
+// be added.
 static int check_new_access_point(struct catalogue *catalogue, struct access_point *ap)
 {
     char fs_id[FS_ID_SIZE];
@@ -426,6 +452,9 @@ static int check_new_access_point(struct catalogue *catalogue, struct access_poi
     found = find_text(catalogue, "SELECT id FROM file_systems WHERE id = ?", ap->file_system_id, fs_id);
     if (found != 1)
         return found < 0 ? found : -ENOENT;
+    found = find_other_quota(catalogue, ap);
+    if (found != 0)
+        return found < 0 ? found : -ENOTUNIQ;
     return check_count(catalogue, "SELECT count(*) FROM access_points WHERE file_system_id = ?",
                        ap->file_system_id, CATALOGUE_ACCESS_POINTS_MAX);
 }
@@ -452,11 +481,12 @@ static int insert_access_point(struct catalogue *catalogue, struct access_point 
     uint8_t groups[FS_AP_GROUPS_MAX * 4];
     fs_assert(ap->n_groups <= FS_AP_GROUPS_MAX);
     int n = (int)encode_groups(ap, groups);
-    int result = catalogue_db_run(catalogue->db,
-                                  "INSERT INTO access_points(id, file_system_id, client_token, key, groups, "
-                                  "path) VALUES (?, ?, ?, ?, ?, ?)",
-                                  "tttbbt", ap->id, ap->file_system_id, ap->client_token, ap->key,
-                                  SIPHASH_KEY_SIZE, groups, n, ap->path);
+    int result =
+        catalogue_db_run(catalogue->db,
+                         "INSERT INTO access_points(id, file_system_id, client_token, key, groups, "
+                         "path, max_bytes, max_inodes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                         "tttbbtii", ap->id, ap->file_system_id, ap->client_token, ap->key, SIPHASH_KEY_SIZE,
+                         groups, n, ap->path, (int64_t)ap->quota.max_bytes, (int64_t)ap->quota.max_inodes);
     ap->number = (uint64_t)sqlite3_last_insert_rowid(catalogue->db);
     if (result == 0)
         result = insert_user(catalogue, ap);
@@ -473,7 +503,7 @@ int catalogue_add_access_point(struct catalogue *catalogue, struct access_point 
     if (result < 0)
         return result;
     result = check_new_access_point(catalogue, &added);
-    if (result == -EEXIST)
+    if (result == -EEXIST || result == -ENOTUNIQ)
         memcpy(ap->id, added.id, sizeof(ap->id));
     if (result == 0) {
         new_id(catalogue->env, "fsap-", added.id);
@@ -539,6 +569,24 @@ int catalogue_list_access_points(struct catalogue *catalogue, const char *fs_id,
         access_point_clear(&ap);
         if (!more)
             return 0;
+    }
+    return result;
+}
+
+// --- quotas ---
+
+int catalogue_set_quota(struct catalogue *catalogue, const char *id, const struct catalogue_quota *quota)
+{
+    static const char *const statements[] = {
+        "UPDATE file_systems SET max_bytes = ?, max_inodes = ? WHERE id = ?",
+        "UPDATE access_points SET max_bytes = ?, max_inodes = ? WHERE (file_system_id, path) IN "
+        "(SELECT file_system_id, path FROM access_points WHERE id = ?)",
+    };
+    int result = -ENOENT;
+    for (size_t i = 0; result == -ENOENT && i < ARRAY_LEN(statements); i++) {
+        result = catalogue_db_run(catalogue->db, statements[i], "iit", (int64_t)quota->max_bytes,
+                                  (int64_t)quota->max_inodes, id);
+        result = require_change(catalogue, result);
     }
     return result;
 }

@@ -33,6 +33,10 @@ struct catalogue_tags {
 // What a file system is doing; stored, so that a half-done create or delete is finished at the next start.
 enum catalogue_state { CATALOGUE_CREATING, CATALOGUE_AVAILABLE, CATALOGUE_DELETING };
 
+struct catalogue_quota {
+    uint64_t max_bytes, max_inodes; // at most INT64_MAX; 0: none
+};
+
 struct file_system {
     uint64_t number; // grows from one to the next, never used again: the place in a listing
     char id[FS_ID_SIZE];
@@ -44,6 +48,7 @@ struct file_system {
     char throughput_mode[16];
     double provisioned_mibps;      // 0: none
     uint8_t key[SIPHASH_KEY_SIZE]; // for handles
+    struct catalogue_quota quota;
     struct catalogue_tags tags;
 };
 
@@ -60,6 +65,7 @@ struct access_point {
     char path[FS_AP_PATH_MAX + 1];
     bool has_creation_info;
     uint32_t owner_uid, owner_gid, permissions;
+    struct catalogue_quota quota; // its root directory's: access points with the same root have the same
     struct catalogue_tags tags;
 };
 
@@ -76,12 +82,16 @@ int catalogue_get_file_system(struct catalogue *catalogue, const char *fs_id,
                               struct file_system *ret); // -ENOENT
 void file_system_clear(struct file_system *fs);
 
-// As add_file_system; also -ENOENT: no such file system.
+// As add_file_system; also -ENOENT: no such file system; -ENOTUNIQ: its root has another quota, as the access
+// point that ap->id names says.
 int catalogue_add_access_point(struct catalogue *catalogue, struct access_point *ap);
 int catalogue_remove_access_point(struct catalogue *catalogue, const char *ap_id);
 int catalogue_get_access_point(struct catalogue *catalogue, const char *ap_id,
                                struct access_point *ret); // -ENOENT
 void access_point_clear(struct access_point *ap);
+
+// The limits of a file system, or of an access point and all others with the same root. -ENOENT.
+int catalogue_set_quota(struct catalogue *catalogue, const char *id, const struct catalogue_quota *quota);
 
 // Tags of a file system or an access point. Adding replaces those with the same key; removing goes by key,
 // and one that is not there is nothing. -ENOENT: no such object; -EDQUOT: there would be more than

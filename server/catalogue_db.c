@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 
 #define APPLICATION_ID 0x42455243 // "BERC": not some other program's database
-#define VERSION        1
+#define VERSION        2
 #define BUSY_MS        2000 // another program may be looking at it
 
 static const char schema[] =
@@ -27,7 +27,8 @@ static const char schema[] =
     " performance_mode TEXT NOT NULL,"
     " throughput_mode TEXT NOT NULL,"
     " provisioned_mibps REAL NOT NULL,"
-    " key BLOB NOT NULL) STRICT;"
+    " key BLOB NOT NULL,"
+    " max_bytes INTEGER NOT NULL, max_inodes INTEGER NOT NULL) STRICT;" // of its quota; 0: none
     "CREATE TABLE access_points ("
     " number INTEGER PRIMARY KEY AUTOINCREMENT,"
     " id TEXT NOT NULL UNIQUE,"
@@ -37,7 +38,8 @@ static const char schema[] =
     " uid INTEGER, gid INTEGER," // NULL: no POSIX user
     " groups BLOB NOT NULL,"     // each 4 bytes, little-endian
     " path TEXT NOT NULL,"
-    " owner_uid INTEGER, owner_gid INTEGER, permissions INTEGER" // NULL: no creation info
+    " owner_uid INTEGER, owner_gid INTEGER, permissions INTEGER," // NULL: no creation info
+    " max_bytes INTEGER NOT NULL, max_inodes INTEGER NOT NULL"    // the same in all with this root
     ") STRICT;"
     "CREATE INDEX access_points_by_file_system ON access_points(file_system_id, number);"
     "CREATE TABLE tags ("

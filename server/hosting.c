@@ -192,6 +192,14 @@ int hosting_usage(struct hosting *hosting, const char *fs_id, struct hosting_usa
     return 0;
 }
 
+int hosting_quota(struct hosting *hosting, const char *fs_id, const char *path,
+                  const struct core_limits *limits, struct store_quota *ret_quota)
+{
+    struct place *place;
+    int result = place_of(hosting, fs_id, &place);
+    return result < 0 ? result : shard_quota(place->shard, place, path, limits, ret_quota);
+}
+
 void hosting_attach(struct hosting *hosting, struct attach *attach, struct conn *conn)
 {
     struct place *place;

@@ -44,6 +44,14 @@ void hosting_delete(struct hosting *hosting, const char *fs_id, bool force, host
 // As of the shard's last turn; opens a file system that nobody has attached to yet. -ENOENT.
 int hosting_usage(struct hosting *hosting, const char *fs_id, struct hosting_usage *ret_usage);
 
+// What the quota of the directory at `path` (NULL: of the whole file system) comes to, after its limits were
+// set when there are any: then they hold for everybody at once, and an existing directory becomes a quota
+// root. Waits for the shard. Zeros when there is no such directory, or it is no quota root.
+struct core_limits;
+struct store_quota;
+int hosting_quota(struct hosting *hosting, const char *fs_id, const char *path,
+                  const struct core_limits *limits, struct store_quota *ret_quota);
+
 // For the listener: hands a connection that has left the main thread's loop, and its hello that was let in,
 // to the shard of its file system. Owns both.
 void hosting_attach(struct hosting *hosting, struct attach *attach, struct conn *conn);

@@ -86,6 +86,7 @@ static void left(struct conn *conn)
         check_done(listener);
         return;
     }
+    attach_read_quotas(listener->options.catalogue, attach);
     hosting_attach(listener->options.hosting, attach, conn);
 }
 

@@ -98,8 +98,8 @@ int shard_start(struct shard *shard)
 
 // --- open file systems ---
 
-static int find_or_open(struct shard *shard, struct place *place, struct hosted **ret_hosted, char *reason,
-                        size_t size)
+int shard_find(struct shard *shard, struct place *place, struct hosted **ret_hosted, char *reason,
+               size_t size)
 {
     if (shard->stopping || (place->hosted && place->hosted->closing)) {
         snprintf(reason, size, "file system %s is being deleted", place->fs_id);
@@ -158,7 +158,7 @@ static void run_attach(struct message *message)
     struct attach_message *own = CONTAINER_OF(message, struct attach_message, message);
     char reason[ATTACH_REASON_SIZE] = "no memory";
     struct hosted *hosted;
-    int result = find_or_open(own->shard, own->place, &hosted, reason, sizeof(reason));
+    int result = shard_find(own->shard, own->place, &hosted, reason, sizeof(reason));
     if (own->shard->stopping) {
         // No answer at all: the client comes back to the server that starts next.
         conn_abandon(own->conn);
@@ -198,7 +198,7 @@ static void run_usage(struct message *message)
     struct usage_message *own = CONTAINER_OF(message, struct usage_message, message);
     char reason[ATTACH_REASON_SIZE];
     struct hosted *hosted;
-    own->result = find_or_open(own->shard, own->place, &hosted, reason, sizeof(reason));
+    own->result = shard_find(own->shard, own->place, &hosted, reason, sizeof(reason));
     uv_sem_post(&own->done);
 }
 

@@ -14,6 +14,8 @@ struct attach;
 struct conn;
 struct hosted;
 struct shard;
+struct core_limits;
+struct store_quota;
 
 // Where a file system lives and what was last known of its usage. Made by the main thread, freed when all
 // shards have stopped; the shard writes the atomics.
@@ -61,8 +63,14 @@ void shard_attach(struct shard *shard, struct place *place, struct attach *attac
                   struct conn *conn); // owns both
 int shard_delete(struct shard *shard, struct place *place, bool force, hosting_done *done, void *context);
 int shard_usage(struct shard *shard, struct place *place); // opens it; waits
+// See hosting_quota(); waits.
+int shard_quota(struct shard *shard, struct place *place, const char *path, const struct core_limits *limits,
+                struct store_quota *ret_quota);
 
 // On the shard's thread.
 void shard_work(struct shard *shard); // there is something to do at once
+// reason: for people, on failure.
+int shard_find(struct shard *shard, struct place *place, struct hosted **ret_hosted, char *reason,
+               size_t size);
 
 #endif

@@ -54,6 +54,24 @@ static int resolve_root(struct hosted *hosted, const struct attach *attach, stru
     return result < 0 ? result : core_getattr(hosted->core, ino, ret_root);
 }
 
+static int set_quota(struct hosted *hosted, fs_ino id, const struct catalogue_quota *quota)
+{
+    struct core_limits limits = {.max_bytes = quota->max_bytes, .max_inodes = quota->max_inodes};
+    return core_quota_set(hosted->core, id, &limits);
+}
+
+// The file system's limits hold for a root that is made, too.
+static int resolve_root_under_quotas(struct hosted *hosted, const struct attach *attach,
+                                     struct fs_attr *ret_root)
+{
+    int result = attach->quotas_known ? set_quota(hosted, 0, &attach->fs_quota) : 0;
+    if (result == 0)
+        result = resolve_root(hosted, attach, ret_root);
+    if (result == 0 && attach->quotas_known)
+        result = set_quota(hosted, ret_root->ino, &attach->root_quota);
+    return result;
+}
+
 static int may_enter(struct hosted *hosted, const struct session_identity *identity, fs_ino root)
 {
     if (identity->how != WIRE_IDENTITY_ENFORCED)
@@ -93,7 +111,7 @@ static int open_root(struct hosted *hosted, const struct attach *attach, struct 
                      char *reason, size_t reason_size)
 {
     struct fs_attr root;
-    int result = resolve_root(hosted, attach, &root);
+    int result = resolve_root_under_quotas(hosted, attach, &root);
     bool entering = result == 0;
     if (result == 0)
         result = may_enter(hosted, &attach->identity, root.ino);

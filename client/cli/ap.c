@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// berth ap create, list, delete.
+// berth ap create, list, delete. quota is in quota.c.
 #include "client/cli/commands.h"
 #include "fs/base/check.h"
 #include <errno.h>
@@ -127,9 +127,10 @@ static json_t *create_body(const struct create *create)
                          create->gids);
     bool ok = !create->path || json_object_set_new(root, "Path", json_string(create->path)) == 0;
     ok = ok && (!create->owner_uid || json_object_set_new(root, "CreationInfo", creation_info) == 0);
-    json_t *body = json_pack(
-        "{s:o, s:s, s:O, s:o, s:o*}", "ClientToken", create->token ? json_string(create->token) : new_token(),
-        "FileSystemId", create->fs, "Tags", create->common.tags, "RootDirectory", root, "PosixUser", user);
+    json_t *body = json_pack("{s:o, s:s, s:O, s:O, s:o, s:o*}", "ClientToken",
+                             create->token ? json_string(create->token) : new_token(), "FileSystemId",
+                             create->fs, "Tags", create->common.tags, "BerthQuota", create->common.quota,
+                             "RootDirectory", root, "PosixUser", user);
     if (ok)
         return body;
     json_decref(body);
@@ -191,10 +192,11 @@ static json_t *ids_of(const json_t *object, const char *uid, const char *gid)
 static json_t *row_of(const json_t *ap)
 {
     const json_t *root = json_object_get(ap, "RootDirectory"), *info = json_object_get(root, "CreationInfo");
-    return json_pack("[s, s, s, o, o, s, s]", string_of(ap, "AccessPointId"), string_of(ap, "FileSystemId"),
-                     string_of(root, "Path"), ids_of(json_object_get(ap, "PosixUser"), "Uid", "Gid"),
-                     ids_of(info, "OwnerUid", "OwnerGid"), string_of(info, "Permissions"),
-                     string_of(ap, "Name"));
+    return json_pack(
+        "[s, s, s, o, o, s, o, o, s]", string_of(ap, "AccessPointId"), string_of(ap, "FileSystemId"),
+        string_of(root, "Path"), ids_of(json_object_get(ap, "PosixUser"), "Uid", "Gid"),
+        ids_of(info, "OwnerUid", "OwnerGid"), string_of(info, "Permissions"),
+        quota_cell(ap, "UsedBytes", "Bytes"), quota_cell(ap, "UsedInodes", "Inodes"), string_of(ap, "Name"));
 }
 
 static void print_list(const struct common *common, const json_t *all)
@@ -203,8 +205,8 @@ static void print_list(const struct common *common, const json_t *all)
         print_json(all);
         return;
     }
-    json_t *rows =
-        json_pack("[[s, s, s, s, s, s, s]]", "ID", "FILE SYSTEM", "PATH", "USER", "OWNER", "MODE", "NAME");
+    json_t *rows = json_pack("[[s, s, s, s, s, s, s, s, s]]", "ID", "FILE SYSTEM", "PATH", "USER", "OWNER",
+                             "MODE", "QUOTA BYTES", "QUOTA INODES", "NAME");
     for (size_t i = 0; i < json_array_size(all); i++)
         json_array_append_new(rows, row_of(json_array_get(all, i)));
     print_table(rows);

@@ -12,9 +12,11 @@
 int fs_create(int argc, char **argv);
 int fs_list(int argc, char **argv);
 int fs_delete(int argc, char **argv);
+int fs_quota(int argc, char **argv);
 int ap_create(int argc, char **argv);
 int ap_list(int argc, char **argv);
 int ap_delete(int argc, char **argv);
+int ap_quota(int argc, char **argv);
 
 // --- what they share (common.c) ---
 
@@ -22,12 +24,14 @@ int ap_delete(int argc, char **argv);
 struct common {
     struct endpoint endpoint;
     json_t *tags;       // of the creates: --name and --tag
+    json_t *quota;      // of the creates and quotas: the limits that were given
     bool json;          // of the lists
-    const char *object; // of the deletes: the id
+    const char *object; // of the deletes and quotas: the id
 };
 
-extern const struct argp_child common_children[]; // --endpoint, --profile
-extern const struct argp_child create_children[]; // and --name, --tag
+extern const struct argp common_argp;             // --endpoint, --profile
+extern const struct argp_child common_children[]; // it alone
+extern const struct argp_child create_children[]; // and --name, --tag, --quota-…
 extern const struct argp_child list_children[];   // and --json
 
 void common_init(struct common *common);
@@ -43,6 +47,7 @@ json_t *new_token(void);
 // Creates at path with body and prints the member `id_name` of the answer. Exit code.
 int create_object(const struct common *common, const char *what, const char *path, json_t *body,
                   const char *id_name);
+int put_object(const struct common *common, const char *what, const char *path, json_t *body);
 int delete_object(const struct common *common, const char *what, const char *path, const char *query);
 // All pages of the list `member` at path (which may have a query), as one array, or NULL after an error
 // message. The page after is asked for by query parameter `token`, given in answer member `next`.
@@ -51,6 +56,11 @@ struct listing {
 };
 json_t *list_objects(const struct common *common, const struct listing *listing);
 void print_json(const json_t *json);
+
+// --- quotas (quota.c) ---
+
+extern const struct argp quota_argp; // --quota-bytes, --quota-inodes
+json_t *quota_cell(const json_t *object, const char *used, const char *limit); // for a list
 
 // --- tables (table.c) ---
 

@@ -72,19 +72,21 @@ static const struct argp_option tag_options[] = {
 };
 static const struct argp_option json_options[] = {{"json", 'j', NULL, 0, "print JSON", 0}, {0}};
 
-static const struct argp common_argp = {.options = common_options, .parser = parse_common};
+const struct argp common_argp = {.options = common_options, .parser = parse_common};
 static const struct argp tag_argp = {.options = tag_options, .parser = parse_tags};
 static const struct argp json_argp = {.options = json_options, .parser = parse_json};
 
 const struct argp_child common_children[] = {{&common_argp, 0, NULL, 0}, {0}};
-const struct argp_child create_children[] = {{&tag_argp, 0, NULL, 0}, {&common_argp, 0, NULL, 0}, {0}};
+const struct argp_child create_children[] = {
+    {&tag_argp, 0, NULL, 0}, {&quota_argp, 0, NULL, 0}, {&common_argp, 0, NULL, 0}, {0}};
 const struct argp_child list_children[] = {{&json_argp, 0, NULL, 0}, {&common_argp, 0, NULL, 0}, {0}};
 
 void common_init(struct common *common)
 {
     const char *endpoint = getenv("BERTH_ENDPOINT");
     *common = (struct common){.endpoint.name = endpoint && *endpoint ? endpoint : DEFAULT_ENDPOINT,
-                              .tags = json_array()};
+                              .tags = json_array(),
+                              .quota = json_object()};
     if (!endpoint_is_valid(common->endpoint.name)) {
         fprintf(stderr, "berth: BERTH_ENDPOINT must be http://HOST:PORT or unix:/PATH, not '%s'\n",
                 common->endpoint.name);
@@ -95,6 +97,7 @@ void common_init(struct common *common)
 void common_free(struct common *common)
 {
     json_decref(common->tags);
+    json_decref(common->quota);
 }
 
 error_t parse_object(int key, char *argument, struct argp_state *state)
@@ -164,7 +167,9 @@ int create_object(const struct common *common, const char *what, const char *pat
     return id ? 0 : 1;
 }
 
-int delete_object(const struct common *common, const char *what, const char *path, const char *query)
+// Asks for the object that was named, and throws a good answer away.
+static int call_object(const struct common *common, const char *what, const char *path, const char *query,
+                       struct endpoint_request request)
 {
     _cleanup_(freep) char *escaped = endpoint_escape(common->object);
     _cleanup_(freep) char *path_and_query = NULL;
@@ -174,12 +179,22 @@ int delete_object(const struct common *common, const char *what, const char *pat
         fprintf(stderr, "berth: out of memory\n");
         exit(1);
     }
-    const struct endpoint_request request = {
-        .what = full_what, .method = "DELETE", .path_and_query = path_and_query};
+    request.what = full_what;
+    request.path_and_query = path_and_query;
     json_t *answer = NULL;
     int result = endpoint_call(&common->endpoint, &request, &answer);
     json_decref(answer);
     return result < 0 ? 1 : 0;
+}
+
+int put_object(const struct common *common, const char *what, const char *path, json_t *body)
+{
+    return call_object(common, what, path, "", (struct endpoint_request){.method = "PUT", .body = body});
+}
+
+int delete_object(const struct common *common, const char *what, const char *path, const char *query)
+{
+    return call_object(common, what, path, query, (struct endpoint_request){.method = "DELETE"});
 }
 
 // The page at `path`; adds its objects to all. *ret_next is the next page's token, or NULL; the caller's.

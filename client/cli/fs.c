@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// berth fs create, list, delete.
+// berth fs create, list, delete. quota is in quota.c.
 #include "client/cli/commands.h"
 #include "fs/base/check.h"
 #include <inttypes.h>
@@ -37,8 +37,8 @@ int fs_create(int argc, char **argv)
     common_init(&create.common);
     argp_parse(&argp, argc, argv, 0, NULL, &create);
     json_t *body =
-        json_pack("{s:o, s:O}", "CreationToken", create.token ? json_string(create.token) : new_token(),
-                  "Tags", create.common.tags);
+        json_pack("{s:o, s:O, s:O}", "CreationToken", create.token ? json_string(create.token) : new_token(),
+                  "Tags", create.common.tags, "BerthQuota", create.common.quota);
     int code = 2;
     if (body)
         code = create_object(&create.common, "fs create", FILE_SYSTEMS, body, "FileSystemId");
@@ -65,8 +65,9 @@ static json_t *row_of(const json_t *fs)
     if (gmtime_r(&seconds, &tm))
         strftime(created, sizeof(created), "%Y-%m-%dT%H:%M:%SZ", &tm);
     json_int_t size = json_integer_value(json_object_get(json_object_get(fs, "SizeInBytes"), "Value"));
-    return json_pack("[s, s, o, s, s]", string_of(fs, "FileSystemId"), string_of(fs, "LifeCycleState"),
-                     json_sprintf("%" JSON_INTEGER_FORMAT, size), created, string_of(fs, "Name"));
+    return json_pack("[s, s, o, o, o, s, s]", string_of(fs, "FileSystemId"), string_of(fs, "LifeCycleState"),
+                     json_sprintf("%" JSON_INTEGER_FORMAT, size), quota_cell(fs, "UsedBytes", "Bytes"),
+                     quota_cell(fs, "UsedInodes", "Inodes"), created, string_of(fs, "Name"));
 }
 
 int fs_list(int argc, char **argv)
@@ -85,7 +86,8 @@ int fs_list(int argc, char **argv)
     if (all && common.json) {
         print_json(all);
     } else if (all) {
-        json_t *rows = json_pack("[[s, s, s, s, s]]", "ID", "STATE", "BYTES", "CREATED", "NAME");
+        json_t *rows = json_pack("[[s, s, s, s, s, s, s]]", "ID", "STATE", "BYTES", "QUOTA BYTES",
+                                 "QUOTA INODES", "CREATED", "NAME");
         for (size_t i = 0; i < json_array_size(all); i++)
             json_array_append_new(rows, row_of(json_array_get(all, i)));
         print_table(rows);

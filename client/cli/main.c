@@ -14,12 +14,13 @@ static struct {
     {"fs", "create", "berth fs create", fs_create}, {"fs", "list", "berth fs list", fs_list},
     {"fs", "delete", "berth fs delete", fs_delete}, {"ap", "create", "berth ap create", ap_create},
     {"ap", "list", "berth ap list", ap_list},       {"ap", "delete", "berth ap delete", ap_delete},
+    {"fs", "quota", "berth fs quota", fs_quota},    {"ap", "quota", "berth ap quota", ap_quota},
 };
 
 static int usage(FILE *out, int code)
 {
-    fputs("Usage: berth fs create|list|delete [OPTION...]\n"
-          "       berth ap create|list|delete [OPTION...]\n"
+    fputs("Usage: berth fs create|list|quota|delete [OPTION...]\n"
+          "       berth ap create|list|quota|delete [OPTION...]\n"
           "File systems (fs) and access points (ap) of a berthd. Each command has --help.\n",
           out);
     return code;
