@@ -710,6 +710,82 @@ def cli(*args, environment=None, code=0):
     return result
 
 
+class Quotas(ApiCase):
+    """BerthQuota, which EFS does not have: only what asks for one sees it."""
+
+    def create(self, path, expected=200, **body):
+        status, answer = self.call("POST", VERSION + path, body)
+        self.assertEqual(status, expected, answer)
+        return answer
+
+    def put(self, object_id, **quota):
+        status, answer = self.call("PUT", VERSION + "/berth/quota/" + object_id, quota)
+        self.assertEqual(status, 200, answer)
+        return answer
+
+    def described(self, path, member):
+        status, answer = self.call("GET", VERSION + path)
+        self.assertEqual(status, 200, answer)
+        return answer[member][0]
+
+    def test_limits_come_back_with_the_use(self):
+        fs = self.create("/file-systems", 201, CreationToken="q", BerthQuota={"Bytes": 2 ** 63 - 1})["FileSystemId"]
+        self.assertEqual(self.described("/file-systems?FileSystemId=" + fs, "FileSystems")["BerthQuota"],
+                         {"Bytes": 2 ** 63 - 1, "Inodes": 0, "UsedBytes": 0, "UsedInodes": 1})
+        ap = self.create("/access-points", ClientToken="q", FileSystemId=fs, BerthQuota={"Inodes": 5})
+        self.assertEqual(ap["BerthQuota"], {"Bytes": 0, "Inodes": 5, "UsedBytes": 0, "UsedInodes": 1})
+        ap = ap["AccessPointId"]
+        expected = {"Bytes": 7, "Inodes": 5, "UsedBytes": 0, "UsedInodes": 1}
+        self.assertEqual(self.put(ap, Bytes=7), {"BerthQuota": expected})
+        self.assertEqual(self.described("/access-points?AccessPointId=" + ap, "AccessPoints")["BerthQuota"], expected)
+        self.assertEqual(self.described("/access-points?FileSystemId=" + fs, "AccessPoints")["BerthQuota"], expected)
+        self.assertEqual(self.efs.describe_access_points(AccessPointId=ap)["AccessPoints"][0]["AccessPointId"], ap)
+        arn = self.efs.describe_access_points(AccessPointId=ap)["AccessPoints"][0]["AccessPointArn"]
+        self.assertEqual(self.put(arn.replace("/", "%2F"), Bytes=0, Inodes=0), {})
+        self.assertNotIn("BerthQuota", self.described("/access-points?AccessPointId=" + ap, "AccessPoints"))
+        self.assertEqual(self.put(fs, Bytes=0), {})
+        self.assertNotIn("BerthQuota", self.described("/file-systems?FileSystemId=" + fs, "FileSystems"))
+
+    def test_what_is_no_quota(self):
+        fs = self.efs.create_file_system(CreationToken="plain")["FileSystemId"]
+        for quota in (5, "5", [], {"Bytes": -1}, {"Bytes": "5"}, {"Inodes": 1.5}, {"Inodes": True}):
+            with self.subTest(quota):
+                self.assertEqual(self.create("/file-systems", 400, CreationToken="x", BerthQuota=quota)["ErrorCode"],
+                                 "BadRequest")
+                self.assertEqual(self.create("/access-points", 400, ClientToken="x", FileSystemId=fs,
+                                             BerthQuota=quota)["ErrorCode"], "BadRequest")
+                status, answer = self.call("PUT", VERSION + "/berth/quota/" + fs, {"Bytes": 1, "Inodes": -1})
+                self.assertEqual((status, answer["ErrorCode"]), (400, "BadRequest"))
+        self.assertNotIn("BerthQuota", self.described("/file-systems?FileSystemId=" + fs, "FileSystems"))
+        for object_id, status, error in (("fs-00000000000000000", 404, "FileSystemNotFound"),
+                                         ("fsap-00000000000000000", 404, "AccessPointNotFound"),
+                                         ("nothing", 400, "BadRequest")):
+            answer = self.call("PUT", VERSION + "/berth/quota/" + object_id, {"Bytes": 1})
+            self.assertEqual((answer[0], answer[1]["ErrorCode"]), (status, error))
+
+    def test_the_command_line(self):
+        environment = {"BERTH_ENDPOINT": "unix:" + os.path.join(self.server.directory, "api.sock")}
+        fs = cli("fs", "create", "--quota-inodes", "1k", environment=environment).stdout.strip()
+        for amount, expected in (("1", 1), ("3K", 3 << 10), ("3M", 3 << 20), ("3G", 3 << 30), ("3T", 3 << 40),
+                                 ("9223372036854775807", 2 ** 63 - 1), ("8388607T", 8388607 << 40)):
+            cli("fs", "quota", "--quota-bytes", amount, fs, environment=environment)
+            quota = self.described("/file-systems?FileSystemId=" + fs, "FileSystems")["BerthQuota"]
+            self.assertEqual((quota["Bytes"], quota["Inodes"]), (expected, 1024))
+        ap = cli("ap", "create", "--fs", fs, "--quota-bytes", "1M", environment=environment).stdout.strip()
+        table = cli("ap", "list", "--fs", fs, environment=environment).stdout.splitlines()
+        self.assertRegex(table[1], "^%s .* 0/1048576 +- " % ap)
+        (row,) = [line for line in cli("fs", "list", environment=environment).stdout.splitlines() if line.startswith(fs)]
+        self.assertIn("  0/%d  " % (8388607 << 40), row)
+        self.assertIn("  1/1024  ", row)
+        for args in (("fs", "quota", fs), ("ap", "quota", "--quota-bytes", "1"), ("fs", "quota", fs, "--quota-bytes", "1KB"),
+                     ("fs", "quota", fs, "--quota-bytes", "-1"), ("fs", "create", "--quota-inodes", "K"),
+                     ("ap", "quota", ap, "--quota-bytes", "8388608T"), ("fs", "quota", fs, "--quota-bytes", "")):
+            with self.subTest(args):
+                self.assertTrue(cli(*args, environment=environment, code=2).stderr)
+        error = cli("ap", "quota", "--quota-bytes", "1", "fsap-00000000000000000", environment=environment, code=1).stderr
+        self.assertIn("fsap-00000000000000000", error)
+
+
 class AwsCli(ApiCase):
     def aws(self, *args):
         if not os.access(AWS, os.X_OK):

@@ -372,7 +372,7 @@ static void alter(struct fixture *f, const char *sql)
 static void test_a_newer_version_is_refused(void **state)
 {
     struct fixture *f = *state;
-    alter(f, "PRAGMA user_version=2");
+    alter(f, "PRAGMA user_version=3");
     assert_int_equal(open_again(f), -EPROTONOSUPPORT);
 }
 
@@ -403,6 +403,49 @@ static void test_a_missing_directory_is_named_by_its_errno(void **state)
     assert_int_equal(catalogue_open("/nonexistent/berth", &env_system, &catalogue), -ENOENT);
 }
 
+static void assert_ap_quota(struct fixture *f, const char *id, uint64_t max_bytes, uint64_t max_inodes)
+{
+    struct access_point ap;
+    assert_int_equal(catalogue_get_access_point(f->catalogue, id, &ap), 0);
+    assert_true(ap.quota.max_bytes == max_bytes && ap.quota.max_inodes == max_inodes);
+    access_point_clear(&ap);
+}
+
+static void test_quotas_are_kept_by_root(void **state)
+{
+    struct fixture *f = *state;
+    struct file_system fs = sample_fs("token"), other, got;
+    fs.quota = (struct catalogue_quota){.max_bytes = INT64_MAX, .max_inodes = 7};
+    assert_int_equal(catalogue_add_file_system(f->catalogue, &fs), 0);
+    add_fs(f, "other", &other);
+    struct access_point first = sample_ap(fs.id, "1"), second = sample_ap(fs.id, "2"),
+                        elsewhere = sample_ap(fs.id, "3"), apart = sample_ap(other.id, "4");
+    first.quota.max_bytes = elsewhere.quota.max_inodes = apart.quota.max_bytes = 5;
+    strcpy(elsewhere.path, "/a");
+    assert_int_equal(catalogue_add_access_point(f->catalogue, &first), 0);
+    assert_int_equal(catalogue_add_access_point(f->catalogue, &second), -ENOTUNIQ);
+    assert_string_equal(second.id, first.id);
+    second.quota.max_bytes = 5;
+    assert_int_equal(catalogue_add_access_point(f->catalogue, &second), 0);
+    assert_int_equal(catalogue_add_access_point(f->catalogue, &elsewhere), 0);
+    assert_int_equal(catalogue_add_access_point(f->catalogue, &apart), 0);
+    struct catalogue_quota quota = {.max_bytes = 1, .max_inodes = 2};
+    assert_int_equal(catalogue_set_quota(f->catalogue, second.id, &quota), 0);
+    assert_int_equal(catalogue_set_quota(f->catalogue, other.id, &quota), 0);
+    assert_int_equal(catalogue_set_quota(f->catalogue, "fsap-00000000000000000", &quota), -ENOENT);
+    reopen(f);
+    assert_ap_quota(f, first.id, 1, 2);
+    assert_ap_quota(f, second.id, 1, 2);
+    assert_ap_quota(f, elsewhere.id, 0, 5);
+    assert_ap_quota(f, apart.id, 5, 0);
+    assert_int_equal(catalogue_get_file_system(f->catalogue, fs.id, &got), 0);
+    assert_true(got.quota.max_bytes == INT64_MAX && got.quota.max_inodes == 7);
+    file_system_clear(&got);
+    assert_int_equal(catalogue_get_file_system(f->catalogue, other.id, &got), 0);
+    assert_true(got.quota.max_bytes == 1 && got.quota.max_inodes == 2);
+    file_system_clear(&got);
+}
+
 static void test_only_the_owner_may_read_it(void **state)
 {
     struct fixture *f = *state;
@@ -425,6 +468,7 @@ int main(void)
         TEST(test_listing_goes_on_after_what_was_removed),
         TEST(test_listing_access_points),
         TEST(test_the_limit_on_file_systems),
+        TEST(test_quotas_are_kept_by_root),
         TEST(test_tags_change),
         TEST(test_the_limit_on_tags),
         TEST(test_a_newer_version_is_refused),
