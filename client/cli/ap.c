@@ -145,7 +145,7 @@ int ap_create(int argc, char **argv)
                                      .doc = "Create an access point and print its id."};
     struct create create = {0};
     common_init(&create.common);
-    argp_parse(&argp, argc, argv, 0, NULL, &create);
+    common_parse(&argp, argc, argv, &create);
     json_t *body = create_body(&create);
     int code = 2;
     if (body)
@@ -223,7 +223,7 @@ int ap_list(int argc, char **argv)
                                      .doc = "List the access points."};
     struct list list = {0};
     common_init(&list.common);
-    argp_parse(&argp, argc, argv, 0, NULL, &list);
+    common_parse(&argp, argc, argv, &list);
     _cleanup_(freep) char *escaped = endpoint_escape(list.fs ? list.fs : "");
     _cleanup_(freep) char *path = NULL;
     if (asprintf(&path, ACCESS_POINTS "%s%s", list.fs ? "?FileSystemId=" : "", escaped) < 0) {
@@ -254,7 +254,7 @@ int ap_delete(int argc, char **argv)
                "any more, and its directory stays."};
     struct common common;
     common_init(&common);
-    argp_parse(&argp, argc, argv, 0, NULL, &common);
+    common_parse(&argp, argc, argv, &common);
     int code = delete_object(&common, "ap delete", ACCESS_POINTS, "");
     common_free(&common);
     return code;

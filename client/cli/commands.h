@@ -23,10 +23,11 @@ int ap_quota(int argc, char **argv);
 // Options every command takes. The first member of each command's own options, and argp's input.
 struct common {
     struct endpoint endpoint;
-    json_t *tags;       // of the creates: --name and --tag
-    json_t *quota;      // of the creates and quotas: the limits that were given
-    bool json;          // of the lists
-    const char *object; // of the deletes and quotas: the id
+    const struct argp_child *children; // the command's
+    json_t *tags;                      // of the creates: --name and --tag
+    json_t *quota;                     // of the creates and quotas: the limits that were given
+    bool json;                         // of the lists
+    const char *object;                // of the deletes and quotas: the id
 };
 
 extern const struct argp common_argp;             // --endpoint, --profile
@@ -36,6 +37,8 @@ extern const struct argp_child list_children[];   // and --json
 
 void common_init(struct common *common);
 void common_free(struct common *common);
+// argp_parse(); input starts with a struct common. The option groups that are argp's children get it too.
+void common_parse(const struct argp *argp, int argc, char **argv, void *input);
 
 // argp parser of a command whose one argument is an id (or an ARN, of which the id is taken).
 error_t parse_object(int key, char *argument, struct argp_state *state);

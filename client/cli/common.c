@@ -100,13 +100,26 @@ void common_free(struct common *common)
     json_decref(common->quota);
 }
 
+void common_parse(const struct argp *argp, int argc, char **argv, void *input)
+{
+    struct common *common = input;
+    common->children = argp->children;
+    argp_parse(argp, argc, argv, 0, NULL, input);
+}
+
+// The option groups work on what the command's own parser works on.
+static void hand_down(struct common *common, const struct argp_state *state)
+{
+    for (size_t i = 0; common->children[i].argp; i++)
+        state->child_inputs[i] = common;
+}
+
 error_t parse_object(int key, char *argument, struct argp_state *state)
 {
     struct common *common = state->input;
     switch (key) {
     case ARGP_KEY_INIT:
-        for (const struct argp_child *child = state->root_argp->children; child->argp; child++)
-            state->child_inputs[child - state->root_argp->children] = common;
+        hand_down(common, state);
         return 0;
     case ARGP_KEY_ARG: {
         if (common->object)
@@ -127,8 +140,7 @@ error_t parse_no_arguments(int key, char *argument, struct argp_state *state)
 {
     switch (key) {
     case ARGP_KEY_INIT:
-        for (const struct argp_child *child = state->root_argp->children; child->argp; child++)
-            state->child_inputs[child - state->root_argp->children] = state->input;
+        hand_down(state->input, state);
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s' is one argument too many", argument);

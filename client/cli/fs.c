@@ -35,7 +35,7 @@ int fs_create(int argc, char **argv)
                                      .doc = "Create a file system and print its id."};
     struct create create = {0};
     common_init(&create.common);
-    argp_parse(&argp, argc, argv, 0, NULL, &create);
+    common_parse(&argp, argc, argv, &create);
     json_t *body =
         json_pack("{s:o, s:O, s:O}", "CreationToken", create.token ? json_string(create.token) : new_token(),
                   "Tags", create.common.tags, "BerthQuota", create.common.quota);
@@ -81,7 +81,7 @@ int fs_list(int argc, char **argv)
                                            .next = "NextMarker"};
     struct common common;
     common_init(&common);
-    argp_parse(&argp, argc, argv, 0, NULL, &common);
+    common_parse(&argp, argc, argv, &common);
     json_t *all = list_objects(&common, &listing);
     if (all && common.json) {
         print_json(all);
@@ -127,7 +127,7 @@ int fs_delete(int argc, char **argv)
                                      .doc = "Delete a file system, its access points and all that is in it."};
     struct delete delete = {0};
     common_init(&delete.common);
-    argp_parse(&argp, argc, argv, 0, NULL, &delete);
+    common_parse(&argp, argc, argv, &delete);
     int code = delete_object(&delete.common, "fs delete", FILE_SYSTEMS, delete.force ? "?force=true" : "");
     common_free(&delete.common);
     return code;

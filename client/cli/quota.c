@@ -65,7 +65,7 @@ static int change(int argc, char **argv, const char *what, const struct argp *ar
 {
     struct common common;
     common_init(&common);
-    argp_parse(argp, argc, argv, 0, NULL, &common);
+    common_parse(argp, argc, argv, &common);
     int code = put_object(&common, what, QUOTA, common.quota);
     common_free(&common);
     return code;
