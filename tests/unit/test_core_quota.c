@@ -106,7 +106,7 @@ static int leave_whiteout(struct operands *o)
                        FS_RENAME_WHITEOUT);
 }
 
-// The next three grow the file by 5 bytes.
+// The next five grow the file by 5 bytes.
 static int write_past(struct operands *o)
 {
     struct fs_attr attr;
@@ -127,6 +127,21 @@ static int grow(struct operands *o)
     return core_setattr(o->world->core, &world_root, o->file, NULL, &set, &attr);
 }
 
+static int fallocate_past(struct operands *o)
+{
+    struct fs_attr attr;
+    return core_fallocate(o->world->core, &world_root, o->open, 0, 5, 10, &attr);
+}
+
+static int copy_past(struct operands *o)
+{
+    uint64_t n = 0;
+    struct core_file *from = world_file(o->world, o->file, FS_OPEN_READ | FS_OPEN_NOATIME);
+    int result = core_copy_range(o->world->core, &world_root, from, 0, o->open, 10, 5, &n);
+    core_release(o->world->core, from);
+    return result;
+}
+
 static const struct {
     const char *name;
     operation *run;
@@ -135,7 +150,7 @@ static const struct {
     {"file", make_file, 0, 1},          {"directory", make_directory, 0, 1}, {"symlink", make_symlink, 0, 1},
     {"pipe", make_pipe, 0, 1},          {"create", create_open, 0, 1},       {"tmpfile", tmpfile_open, 0, 1},
     {"whiteout", leave_whiteout, 0, 1}, {"write", write_past, 5, 0},         {"append", append, 5, 0},
-    {"truncate", grow, 5, 0},
+    {"truncate", grow, 5, 0},           {"fallocate", fallocate_past, 5, 0}, {"copy", copy_past, 5, 0},
 };
 
 static struct operands open_operands(struct world *world)
@@ -198,6 +213,8 @@ static void over_the_limit_may_shrink_and_overwrite(void **state)
     assert_int_equal(append(&o), -EDQUOT);
     struct fs_setattr shrink = {.mask = FS_SET_SIZE, .size = 7};
     assert_int_equal(core_setattr(w.core, &world_root, o.file, NULL, &shrink, &attr), 0);
+    assert_use(&w, o.directory, 7, 2);
+    assert_int_equal(core_fallocate(w.core, &world_root, o.open, FS_ALLOCATE_KEEP_SIZE, 0, 4096, &attr), 0);
     assert_use(&w, o.directory, 7, 2);
     shrink.size = 8; // still over: not even by one
     assert_int_equal(core_setattr(w.core, &world_root, o.file, NULL, &shrink, &attr), -EDQUOT);
