@@ -174,6 +174,46 @@ static void rollback_leaves_no_file(void **state)
     free(bytes);
 }
 
+static void write_segments(struct store *store, fs_ino ino)
+{
+    for (uint64_t k = 0; k < 5; k++)
+        suite_write(store, ino, k << 41, "data", 4);
+}
+
+static void later_segments_come_and_go(void **state)
+{
+    (void)state;
+    struct store *store = fresh();
+    fs_ino ino = make_file(store, 0);
+    suite_begin(store);
+    write_segments(store, ino);
+    assert_int_equal(count_data_files(), 4); // the first bytes lie in the database
+    store_rollback(store);
+    assert_int_equal(count_data_files(), 0);
+    suite_begin(store);
+    write_segments(store, ino);
+    suite_commit(store);
+    store = reopen(store);
+    assert_int_equal(store_sync(store, ino), 0);
+    suite_begin(store);
+    assert_int_equal(
+        store_data_zero(store, ino, suite_size(store, ino), UINT64_C(1) << 41, UINT64_C(1) << 41, false), 0);
+    suite_commit(store);
+    assert_int_equal(count_data_files(), 4);
+    suite_upkeep(store);
+    assert_int_equal(count_data_files(), 3);
+    suite_begin(store);
+    suite_resize(store, ino, (UINT64_C(2) << 41) + 2);
+    suite_commit(store);
+    suite_upkeep(store);
+    assert_int_equal(count_data_files(), 1);
+    suite_assert_bytes(store, ino, UINT64_C(2) << 41, "da", 2);
+    remove_file(store, ino);
+    suite_upkeep(store);
+    assert_int_equal(count_data_files(), 0);
+    store_close(store);
+}
+
 static void file_goes_only_after_the_log_is_synced(void **state)
 {
     (void)state;
@@ -446,6 +486,9 @@ static void damaged_rows_are_noticed(void **state)
         "UPDATE data SET file = 0",
         "UPDATE data SET file = -5",
         "UPDATE data SET file = 'x'",
+        "INSERT INTO segment SELECT ino, 1, -5 FROM inode; UPDATE inode SET size = 1 << 42",
+        "INSERT INTO segment SELECT ino, 1, 'x' FROM inode; UPDATE inode SET size = 1 << 42",
+        "INSERT INTO segment SELECT ino, 1 << 30, 1 FROM inode; UPDATE inode SET size = 1 << 42",
     };
     for (size_t i = 0; i < ARRAY_LEN(sqls); i++)
         assert_row_is_damage(sqls[i]);
@@ -684,6 +727,7 @@ int main(void)
         TEST(opening_and_creating_refuse),
         TEST(everything_is_there_after_reopening),
         TEST(rollback_leaves_no_file),
+        TEST(later_segments_come_and_go),
         TEST(file_goes_only_after_the_log_is_synced),
         TEST(long_log_is_checkpointed),
         TEST(intents_survive_a_restart),
