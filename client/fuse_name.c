@@ -67,6 +67,7 @@ static void make_done(struct request *request, struct reader *body)
 static void make(fuse_req_t fuse, fuse_ino_t parent, const char *name, struct wire_make_request *message)
 {
     message->name = fs_name_of(name);
+    message->umask = request_umask(fuse);
     if (!request_name_ok(fuse, name) || !request_handle(fuse, parent, &message->parent))
         return;
     struct request *request =

@@ -175,7 +175,8 @@ static void tmpfile_done(struct request *request, struct reader *body)
 static void make_tmpfile(fuse_req_t fuse, fuse_ino_t parent, mode_t mode, uint32_t flags)
 {
     struct mount *mount = mount_of(fuse);
-    struct wire_tmpfile_request message = {.mode = mode & 07777, .flags = flags};
+    struct wire_tmpfile_request message = {
+        .mode = mode & 07777, .umask = request_umask(fuse), .flags = flags};
     if (!request_handle(fuse, parent, &message.parent))
         return;
     struct request *request = request_new(mount, fuse, WIRE_TMPFILE, OPEN_ROOM, tmpfile_done);
@@ -197,7 +198,8 @@ void op_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode
         return;
     }
     flags |= FS_OPEN_CREATE;
-    struct wire_create_request message = {.name = fs_name_of(name), .mode = mode & 07777, .flags = flags};
+    struct wire_create_request message = {
+        .name = fs_name_of(name), .mode = mode & 07777, .umask = request_umask(fuse), .flags = flags};
     if (!request_name_ok(fuse, name) || !request_handle(fuse, parent, &message.parent))
         return;
     struct request *request = request_new(mount, fuse, WIRE_CREATE, OPEN_ROOM, create_done);

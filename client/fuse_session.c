@@ -26,11 +26,14 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
     static const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS |
                                    FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
                                    FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO |
-                                   FUSE_CAP_EXPLICIT_INVAL_DATA;
-    (void)userdata;
+                                   FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_DONT_MASK;
+    const struct mount *mount = userdata;
     // Only these: no AUTO_INVAL_DATA (the server says what changed), no write-back cache (the kernel would
     // trust its own sizes), no HANDLE_KILLPRIV, no splicing (requests come through our own buffer).
     conn->want = conn->capable & wanted;
+    // Where the kernel checks permissions, it has to know access lists.
+    if (mount->identity == WIRE_IDENTITY_CALLER)
+        conn->want |= conn->capable & FUSE_CAP_POSIX_ACL;
     conn->max_write = FS_IO_MAX;
     conn->max_readahead = FS_IO_MAX;
     conn->max_background = MAX_BACKGROUND;

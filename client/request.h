@@ -69,6 +69,12 @@ static inline struct mount *mount_of(fuse_req_t fuse)
     return fuse_req_userdata(fuse);
 }
 
+// The caller's, which the server applies (FUSE_CAP_DONT_MASK).
+static inline uint32_t request_umask(fuse_req_t fuse)
+{
+    return (uint32_t)fuse_req_ctx(fuse)->umask & 0777;
+}
+
 // The handle of a node id; false, and the caller has been told, when there is none.
 bool request_handle(fuse_req_t fuse, fuse_ino_t id, wire_handle *ret_handle);
 bool request_name_ok(fuse_req_t fuse, const char *name);

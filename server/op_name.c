@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define PERMISSIONS  07777u
+#define UMASK        0777u
 #define SYMLINK_ROOM (sizeof(uint32_t) + FS_SYMLINK_MAX)
 #define RENAME_FLAGS (FS_RENAME_NOREPLACE | FS_RENAME_EXCHANGE | FS_RENAME_WHITEOUT)
 #define MAY_ALL      (FS_MAY_EXEC | FS_MAY_WRITE | FS_MAY_READ)
@@ -133,7 +134,8 @@ static int check_make(const struct wire_make_request *request)
     default:
         return -EINVAL;
     }
-    if ((request->mode & ~(PERMISSIONS | S_IFMT)) || symlink != (request->target.length > 0))
+    if ((request->mode & ~(PERMISSIONS | S_IFMT)) || (request->umask & ~UMASK) ||
+        symlink != (request->target.length > 0))
         return -EINVAL;
     if (request->target.length > FS_SYMLINK_MAX)
         return -ENAMETOOLONG;
@@ -150,6 +152,7 @@ int op_make(struct call *call)
         return result;
     struct core_make make = {
         .mode = request.mode,
+        .umask = request.umask,
         .rdev = request.rdev,
         .target = {.bytes = request.target.bytes, .length = request.target.length},
     };

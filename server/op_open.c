@@ -9,6 +9,7 @@
 #define CHANGES_FLAGS (FS_OPEN_WRITE | FS_OPEN_APPEND | FS_OPEN_TRUNC)
 #define ACCESS_FLAGS  (FS_OPEN_READ | FS_OPEN_WRITE)
 #define PERMISSIONS   07777u
+#define UMASK         0777u
 
 // May the session have one more open, under this id and with these flags?
 static int check_open(const struct call *call, uint64_t open_id, uint32_t flags)
@@ -79,14 +80,14 @@ int op_create(struct call *call)
     struct fs_attr attr;
     bool created;
     int result = call_handle(call, request.parent);
-    if (result == 0 && (request.mode & ~(PERMISSIONS | S_IFMT)))
+    if (result == 0 && ((request.mode & ~(PERMISSIONS | S_IFMT)) || (request.umask & ~UMASK)))
         result = -EINVAL;
     if (result == 0)
         result = check_open(call, request.open_id, request.flags);
     if (result == 0)
         result = core_create_open(call->core, &call->cred, request.parent.ino, request.name,
-                                  request.mode & PERMISSIONS, request.flags | FS_OPEN_CREATE, &file, &attr,
-                                  &created);
+                                  request.mode & PERMISSIONS, request.umask, request.flags | FS_OPEN_CREATE,
+                                  &file, &attr, &created);
     if (result == 0)
         result = keep(call, request.open_id, file);
     if (result < 0)
@@ -101,13 +102,14 @@ int op_tmpfile(struct call *call)
     struct core_file *file;
     struct fs_attr attr;
     int result = call_handle(call, request.parent);
-    if (result == 0 && ((request.mode & ~(PERMISSIONS | S_IFMT)) || !(request.flags & FS_OPEN_WRITE)))
+    if (result == 0 && ((request.mode & ~(PERMISSIONS | S_IFMT)) || (request.umask & ~UMASK) ||
+                        !(request.flags & FS_OPEN_WRITE)))
         result = -EINVAL;
     if (result == 0)
         result = check_open(call, request.open_id, request.flags);
     if (result == 0)
         result = core_tmpfile(call->core, &call->cred, request.parent.ino, request.mode & PERMISSIONS,
-                              request.flags, &file, &attr);
+                              request.umask, request.flags, &file, &attr);
     if (result == 0)
         result = keep(call, request.open_id, file);
     if (result < 0)

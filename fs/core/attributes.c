@@ -15,7 +15,7 @@ int core_access(struct core *core, const struct fs_cred *cred, fs_ino ino, uint3
 {
     struct inode *inode;
     int result = inode_get(core, ino, &inode);
-    return result != 0 ? result : permission_check(cred, &inode->stored.attr, may_mask);
+    return result != 0 ? result : inode_may(core, cred, inode, may_mask);
 }
 
 int truncate_to(struct core *core, struct store_inode *stored, uint64_t size)
@@ -87,6 +87,8 @@ static int set_all(struct core *core, const struct fs_cred *cred, struct inode *
         !S_ISDIR(stored.attr.mode))
         result = inode_kill_capability(core, &stored);
     set_owner_and_mode(cred, set, &stored.attr);
+    if (result == 0 && (set->mask & FS_SET_MODE))
+        result = inode_acl_chmod(core, &stored);
     set_times(set, now, &stored.attr);
     stored_touch(&stored, now, false);
     return result != 0 ? result : inode_put(core, inode, &stored);
@@ -96,12 +98,15 @@ int core_setattr(struct core *core, const struct fs_cred *cred, fs_ino ino, cons
                  const struct fs_setattr *set, struct fs_attr *ret_attr)
 {
     struct inode *inode;
+    const struct acl *acl;
     bool writable = file && (file->flags & FS_OPEN_WRITE);
     int result = inode_get(core, ino, &inode);
     if (result == 0)
         result = check_size(inode, file, set);
     if (result == 0)
-        result = permission_setattr(cred, &inode->stored.attr, set, writable);
+        result = inode_acl(core, inode, &acl);
+    if (result == 0)
+        result = permission_setattr(cred, &inode->stored.attr, acl, set, writable);
     if (result == 0 && (set->mask & FS_SET_SIZE))
         result = quota_check_growth(core, inode, set->size);
     if (result == 0)

@@ -70,7 +70,9 @@ static void free_inodes(struct core *core)
 {
     for (struct table_node *node = table_first(&core->inodes), *after; node; node = after) {
         after = table_next(&core->inodes, node);
-        free(CONTAINER_OF(node, struct inode, node));
+        struct inode *inode = CONTAINER_OF(node, struct inode, node);
+        free(inode->acl);
+        free(inode);
     }
     table_free(&core->inodes);
 }

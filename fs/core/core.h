@@ -50,8 +50,10 @@ int core_setattr(struct core *core, const struct fs_cred *cred, fs_ino ino, cons
 int core_access(struct core *core, const struct fs_cred *cred, fs_ino ino, uint32_t may_mask);
 
 struct core_make {
-    uint32_t mode; // type and permission bits, umask already applied: S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, …
-    uint32_t rdev; // devices
+    uint32_t mode;         // type and permission bits: S_IFREG, S_IFDIR, S_IFLNK, S_IFIFO, …
+    uint32_t umask;        // taken from the mode unless the directory has a default access list
+    bool bare;             // takes the mode as it is, whatever the directory has
+    uint32_t rdev;         // devices
     struct fs_name target; // symlinks
 };
 // mknod, mkdir and symlink in one.
@@ -68,8 +70,10 @@ int core_readlink(struct core *core, fs_ino ino, char *target, size_t *ret_lengt
 
 // --- extended attributes ---
 
-// user.* of files and directories, trusted.* for root alone, security.*; others -EOPNOTSUPP. Names are 1 to
-// FS_XATTR_NAME_MAX bytes (-ERANGE). Size 0 asks for the length alone; one that is too small is -ERANGE.
+// user.* of files and directories, trusted.* for root alone, security.*, system.posix_acl_access and
+// …_default; others -EOPNOTSUPP. An access list sets the mode; one that says no more than a mode is not kept.
+// Names are 1 to FS_XATTR_NAME_MAX bytes (-ERANGE). Size 0 asks for the length alone; one that is too small
+// is -ERANGE.
 int core_getxattr(struct core *core, const struct fs_cred *cred, fs_ino ino, struct fs_name name, void *value,
                   size_t size, size_t *ret_n);
 // Each name with a NUL behind it; at most FS_XATTR_LIST_MAX bytes.
@@ -92,11 +96,11 @@ int core_open(struct core *core, const struct fs_cred *cred, fs_ino ino, uint32_
 // what is there, or -EEXIST with FS_OPEN_EXCL. A symlink there is -ELOOP: the caller resolves paths.
 // *ret_created says which.
 int core_create_open(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name,
-                     uint32_t mode, uint32_t open_flags, struct core_file **ret_file,
+                     uint32_t mode, uint32_t umask, uint32_t open_flags, struct core_file **ret_file,
                      struct fs_attr *ret_attr, bool *ret_created);
 // open(O_TMPFILE): makes and opens a regular file that has no name in `parent` and, unless `open_flags` has
 // FS_OPEN_EXCL, may get one by core_link() once.
-int core_tmpfile(struct core *core, const struct fs_cred *cred, fs_ino parent, uint32_t mode,
+int core_tmpfile(struct core *core, const struct fs_cred *cred, fs_ino parent, uint32_t mode, uint32_t umask,
                  uint32_t open_flags, struct core_file **ret_file, struct fs_attr *ret_attr);
 // After a server restart: the open was granted before, so permissions are not asked again; -ESTALE when the
 // inode is gone.

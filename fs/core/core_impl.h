@@ -21,9 +21,14 @@
 #define CORE_DEPTH_MAX     100000u // directories walked upwards before the tree is called damaged
 
 // store_inode.flags
-#define INODE_XATTRS     STORE_XATTRS // may have extended attributes
-#define INODE_CAPABILITY (1u << 9)    // one of them is security.capability
-#define INODE_LINKABLE   (1u << 0)    // made without a name (O_TMPFILE), and may still get its first
+#define INODE_XATTRS      STORE_XATTRS // may have extended attributes
+#define INODE_CAPABILITY  (1u << 9)    // one of them is security.capability
+#define INODE_ACL         (1u << 10)   // … the access list
+#define INODE_ACL_DEFAULT (1u << 11)   // … the default list, of a directory
+#define INODE_LINKABLE    (1u << 0)    // made without a name (O_TMPFILE), and may still get its first
+
+#define XATTR_ACL         "system.posix_acl_access"
+#define XATTR_ACL_DEFAULT "system.posix_acl_default"
 
 struct inode {
     struct table_node node; // in core->inodes, key: inode number
@@ -32,6 +37,7 @@ struct inode {
     bool loaded;            // `stored` is what the store has
     bool blocks_stale;      // data changed since attr.blocks was read
     struct store_inode stored;
+    struct acl *acl; // owned; the access list, when it has been asked for since the inode was loaded or put
     size_t n_opens;
     uint64_t place_epoch; // when `place_under` was found, in core->rename_epoch's count; 0: never
     fs_ino place_root;
@@ -140,6 +146,24 @@ int inode_xattr_put(struct core *core, struct store_inode *stored, struct fs_nam
                     size_t n);
 int inode_xattr_remove(struct core *core, struct store_inode *stored, struct fs_name name); // -ENODATA
 int inode_kill_capability(struct core *core, struct store_inode *stored);
+
+// --- access lists (inode_acl.c) ---
+
+// The access list, NULL when there is none; the cache entry's own.
+int inode_acl(struct core *core, struct inode *inode, const struct acl **ret_acl);
+// permission_check() with it.
+int inode_may(struct core *core, const struct fs_cred *cred, struct inode *inode, uint32_t may);
+int inode_may_remove(struct core *core, const struct fs_cred *cred, struct inode *directory,
+                     const struct inode *victim); // permission_remove()
+// Gives `stored`, new in the directory, its mode and lists: from the directory's default list, else by the
+// umask.
+int inode_inherit(struct core *core, const struct inode *directory, uint32_t umask,
+                  struct store_inode *stored);
+int inode_acl_chmod(struct core *core, struct store_inode *stored); // the access list follows the mode
+// setxattr of a list (`is_default`: which) by who owns the inode; n = 0 takes it away.
+int inode_acl_set(struct core *core, const struct fs_cred *cred, struct store_inode *stored, bool is_default,
+                  const void *bytes, size_t n);
+
 // Contents changed at `now`: set-id bits go as POSIX asks, capabilities go, the times are marked.
 int contents_changed(struct core *core, const struct fs_cred *cred, struct store_inode *stored,
                      struct fs_time now);

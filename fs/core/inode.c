@@ -36,12 +36,19 @@ static struct inode *entry_new(struct core *core, fs_ino ino)
     return inode;
 }
 
+static void acl_forget(struct inode *inode)
+{
+    free(inode->acl);
+    inode->acl = NULL;
+}
+
 static void entry_free(struct core *core, struct inode *inode)
 {
     fs_assert(inode->n_opens == 0);
     lru_remove(core, inode);
     list_remove(&inode->changed);
     table_remove(&core->inodes, &inode->node);
+    acl_forget(inode);
     free(inode);
 }
 
@@ -51,6 +58,7 @@ static int load(struct core *core, struct inode *inode)
     int result = store_inode_get(core->store, inode->node.key, &stored);
     if (result != 0)
         return result;
+    acl_forget(inode);
     inode->stored = stored;
     inode->loaded = true;
     inode->blocks_stale = false;
@@ -99,6 +107,7 @@ static void mark_changed(struct core *core, struct inode *inode)
 int inode_put(struct core *core, struct inode *inode, const struct store_inode *stored)
 {
     mark_changed(core, inode);
+    acl_forget(inode);
     int result = store_inode_put(core->store, stored);
     if (result == 0)
         inode->stored = *stored;

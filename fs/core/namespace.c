@@ -49,7 +49,7 @@ int core_lookup(struct core *core, const struct fs_cred *cred, fs_ino parent, st
     struct inode *directory, *inode;
     int result = inode_get_directory(core, parent, &directory);
     if (result == 0)
-        result = permission_check(cred, &directory->stored.attr, FS_MAY_EXEC);
+        result = inode_may(core, cred, directory, FS_MAY_EXEC);
     if (result == 0)
         result = lookup_inode(core, directory, name, &inode);
     return result != 0 ? result : inode_attr(core, inode, ret_attr);
@@ -64,7 +64,7 @@ int check_make(struct core *core, const struct fs_cred *cred, fs_ino parent, str
     struct store_dentry dentry;
     int result = inode_get_directory(core, parent, &directory);
     if (result == 0)
-        result = permission_check(cred, &directory->stored.attr, FS_MAY_EXEC);
+        result = inode_may(core, cred, directory, FS_MAY_EXEC);
     if (result == 0)
         result = fs_name_check(name);
     if (result != 0)
@@ -74,7 +74,7 @@ int check_make(struct core *core, const struct fs_cred *cred, fs_ino parent, str
         return result == 0 ? -EEXIST : result;
     if (directory->stored.attr.nlink == 0)
         return -ENOENT;
-    result = permission_check(cred, &directory->stored.attr, FS_MAY_WRITE);
+    result = inode_may(core, cred, directory, FS_MAY_WRITE);
     if (result == 0)
         *ret_directory = directory;
     return result;
@@ -130,6 +130,8 @@ int make_inode(struct core *core, const struct fs_cred *cred, const struct inode
     int result = quota_check(core, stored.quota, 0, 1);
     if (result == 0)
         result = numbers_ino(core, &stored.attr.ino);
+    if (result == 0 && !make->bare)
+        result = inode_inherit(core, directory, make->umask, &stored);
     return result != 0 ? result : inode_add(core, &stored, ret_inode);
 }
 
@@ -263,13 +265,13 @@ static int check_remove(struct core *core, const struct fs_cred *cred, fs_ino pa
     struct store_dentry dentry;
     int result = inode_get_directory(core, parent, &directory);
     if (result == 0)
-        result = permission_check(cred, &directory->stored.attr, FS_MAY_EXEC);
+        result = inode_may(core, cred, directory, FS_MAY_EXEC);
     if (result == 0)
         result = fs_name_check(name);
     if (result == 0)
         result = entry_get(core, parent, name, &dentry, &victim);
     if (result == 0)
-        result = permission_remove(cred, &directory->stored.attr, &victim->stored.attr);
+        result = inode_may_remove(core, cred, directory, victim);
     if (result != 0)
         return result;
     *ret_directory = directory;

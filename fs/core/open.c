@@ -66,7 +66,7 @@ static int open_inode(struct core *core, const struct fs_cred *cred, struct inod
     struct core_file *file;
     int result = check_type(&inode->stored.attr, open_flags);
     if (result == 0)
-        result = permission_check(cred, &inode->stored.attr, may_of(open_flags));
+        result = inode_may(core, cred, inode, may_of(open_flags));
     if (result == 0 && (open_flags & FS_OPEN_NOATIME) && cred->uid != 0 &&
         cred->uid != inode->stored.attr.uid)
         result = -EPERM;
@@ -95,12 +95,12 @@ int core_open(struct core *core, const struct fs_cred *cred, fs_ino ino, uint32_
 }
 
 static int create_and_open(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name,
-                           uint32_t mode, uint32_t open_flags, struct core_file **ret_file,
+                           uint32_t mode, uint32_t umask, uint32_t open_flags, struct core_file **ret_file,
                            struct fs_attr *ret_attr)
 {
     struct inode *directory, *inode = NULL;
     struct core_file *file = NULL;
-    struct core_make make = {.mode = S_IFREG | (mode & 07777)};
+    struct core_make make = {.mode = S_IFREG | (mode & 07777), .umask = umask};
     int result = check_make(core, cred, parent, name, &directory);
     if (result == 0)
         result = write_begin(core);
@@ -118,20 +118,20 @@ static int create_and_open(struct core *core, const struct fs_cred *cred, fs_ino
 }
 
 int core_create_open(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name,
-                     uint32_t mode, uint32_t open_flags, struct core_file **ret_file,
+                     uint32_t mode, uint32_t umask, uint32_t open_flags, struct core_file **ret_file,
                      struct fs_attr *ret_attr, bool *ret_created)
 {
     struct inode *directory, *inode;
     struct store_dentry dentry;
     int result = inode_get_directory(core, parent, &directory);
     if (result == 0)
-        result = permission_check(cred, &directory->stored.attr, FS_MAY_EXEC);
+        result = inode_may(core, cred, directory, FS_MAY_EXEC);
     if (result == 0)
         result = fs_name_check(name);
     if (result == 0)
         result = entry_get(core, parent, name, &dentry, &inode);
     if (result == -ENOENT) {
-        result = create_and_open(core, cred, parent, name, mode, open_flags, ret_file, ret_attr);
+        result = create_and_open(core, cred, parent, name, mode, umask, open_flags, ret_file, ret_attr);
         if (result == 0)
             *ret_created = true;
         return result;
@@ -145,15 +145,15 @@ int core_create_open(struct core *core, const struct fs_cred *cred, fs_ino paren
     return result;
 }
 
-int core_tmpfile(struct core *core, const struct fs_cred *cred, fs_ino parent, uint32_t mode,
+int core_tmpfile(struct core *core, const struct fs_cred *cred, fs_ino parent, uint32_t mode, uint32_t umask,
                  uint32_t open_flags, struct core_file **ret_file, struct fs_attr *ret_attr)
 {
     struct inode *directory, *inode = NULL;
     struct core_file *file = NULL;
-    struct core_make make = {.mode = S_IFREG | (mode & 07777)};
+    struct core_make make = {.mode = S_IFREG | (mode & 07777), .umask = umask};
     int result = inode_get_directory(core, parent, &directory);
     if (result == 0)
-        result = permission_check(cred, &directory->stored.attr, FS_MAY_WRITE | FS_MAY_EXEC);
+        result = inode_may(core, cred, directory, FS_MAY_WRITE | FS_MAY_EXEC);
     if (result == 0 && directory->stored.attr.nlink == 0)
         result = -ENOENT;
     if (result == 0)

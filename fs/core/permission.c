@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rules of permission.h. Pure; any thread.
 #include "fs/core/permission.h"
+#include "fs/core/acl.h"
 #include <errno.h>
 
 #define SET_ID_BITS (S_ISUID | S_ISGID)
@@ -28,10 +29,14 @@ static int root_check(const struct fs_attr *attr, uint32_t may)
     return 0;
 }
 
-int permission_check(const struct fs_cred *cred, const struct fs_attr *attr, uint32_t may)
+// As Linux, with an empty mask the list does not count: what others may decides, but for the group.
+int permission_check(const struct fs_cred *cred, const struct fs_attr *attr, const struct acl *acl,
+                     uint32_t may)
 {
     if (is_root(cred))
         return root_check(attr, may);
+    if (acl && cred->uid != attr->uid && (attr->mode & S_IRWXG))
+        return acl_permission(cred, attr, acl, may);
     uint32_t granted;
     if (cred->uid == attr->uid)
         granted = attr->mode >> 6;
@@ -42,10 +47,10 @@ int permission_check(const struct fs_cred *cred, const struct fs_attr *attr, uin
     return (may & ~granted & 7) ? -EACCES : 0;
 }
 
-int permission_remove(const struct fs_cred *cred, const struct fs_attr *directory,
+int permission_remove(const struct fs_cred *cred, const struct fs_attr *directory, const struct acl *acl,
                       const struct fs_attr *victim)
 {
-    int result = permission_check(cred, directory, FS_MAY_WRITE | FS_MAY_EXEC);
+    int result = permission_check(cred, directory, acl, FS_MAY_WRITE | FS_MAY_EXEC);
     if (result != 0)
         return result;
     bool sticky = directory->mode & S_ISVTX;
@@ -67,27 +72,27 @@ static int check_chown(const struct fs_cred *cred, const struct fs_attr *attr, c
 }
 
 // `by_write`: with a new size through an open for writing, "now" is what any write sets.
-static int check_times(const struct fs_cred *cred, const struct fs_attr *attr, const struct fs_setattr *set,
-                       bool by_write)
+static int check_times(const struct fs_cred *cred, const struct fs_attr *attr, const struct acl *acl,
+                       const struct fs_setattr *set, bool by_write)
 {
     bool owner = is_root(cred) || cred->uid == attr->uid;
     if ((set->mask & (FS_SET_ATIME | FS_SET_MTIME)) && !owner)
         return -EPERM;
     if ((set->mask & (FS_SET_ATIME_NOW | FS_SET_MTIME_NOW)) && !owner && !by_write)
-        return permission_check(cred, attr, FS_MAY_WRITE);
+        return permission_check(cred, attr, acl, FS_MAY_WRITE);
     return 0;
 }
 
-int permission_setattr(const struct fs_cred *cred, const struct fs_attr *attr, const struct fs_setattr *set,
-                       bool writable_open)
+int permission_setattr(const struct fs_cred *cred, const struct fs_attr *attr, const struct acl *acl,
+                       const struct fs_setattr *set, bool writable_open)
 {
     int result = check_chown(cred, attr, set);
     if (result == 0 && (set->mask & FS_SET_MODE) && !is_root(cred) && cred->uid != attr->uid)
         result = -EPERM;
     if (result == 0)
-        result = check_times(cred, attr, set, writable_open && (set->mask & FS_SET_SIZE));
+        result = check_times(cred, attr, acl, set, writable_open && (set->mask & FS_SET_SIZE));
     if (result == 0 && (set->mask & FS_SET_SIZE) && !writable_open)
-        result = permission_check(cred, attr, FS_MAY_WRITE);
+        result = permission_check(cred, attr, acl, FS_MAY_WRITE);
     return result;
 }
 

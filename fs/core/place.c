@@ -108,7 +108,7 @@ static int find_component(struct core *core, fs_ino parent, struct fs_name name,
 static int make_component(struct core *core, fs_ino parent, struct fs_name name,
                           const struct core_root_spec *spec, bool last, fs_ino *ret_ino)
 {
-    struct core_make make = {.mode = S_IFDIR | 0755};
+    struct core_make make = {.mode = S_IFDIR | 0755, .bare = true};
     struct inode *directory, *inode;
     int result = inode_get_directory(core, parent, &directory);
     if (result == 0)

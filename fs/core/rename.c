@@ -24,7 +24,7 @@ static int open_side(struct core *core, const struct fs_cred *cred, fs_ino paren
     struct side side = {.name = name};
     int result = inode_get_directory(core, parent, &side.directory);
     if (result == 0)
-        result = permission_check(cred, &side.directory->stored.attr, FS_MAY_EXEC);
+        result = inode_may(core, cred, side.directory, FS_MAY_EXEC);
     if (result == 0)
         result = fs_name_check(name);
     if (result == 0)
@@ -71,24 +71,24 @@ static int check_cycles(struct core *core, const struct side *from, const struct
 }
 
 // A directory that changes its parent has its ".." rewritten: that takes write permission on it.
-static int check_moved(const struct fs_cred *cred, const struct inode *moved, const struct side *from,
-                       const struct side *to)
+static int check_moved(struct core *core, const struct fs_cred *cred, struct inode *moved,
+                       const struct side *from, const struct side *to)
 {
     if (from->directory == to->directory || !is_directory(moved))
         return 0;
-    return permission_check(cred, &moved->stored.attr, FS_MAY_WRITE);
+    return inode_may(core, cred, moved, FS_MAY_WRITE);
 }
 
-static int check_target(const struct fs_cred *cred, const struct side *from, const struct side *to,
-                        bool exchange)
+static int check_target(struct core *core, const struct fs_cred *cred, const struct side *from,
+                        const struct side *to, bool exchange)
 {
-    const struct fs_attr *directory = &to->directory->stored.attr;
     if (!to->inode)
-        return directory->nlink == 0 ? -ENOENT
-                                     : permission_check(cred, directory, FS_MAY_WRITE | FS_MAY_EXEC);
-    int result = permission_remove(cred, directory, &to->inode->stored.attr);
+        return to->directory->stored.attr.nlink == 0
+                   ? -ENOENT
+                   : inode_may(core, cred, to->directory, FS_MAY_WRITE | FS_MAY_EXEC);
+    int result = inode_may_remove(core, cred, to->directory, to->inode);
     if (result != 0 || exchange)
-        return result != 0 ? result : check_moved(cred, to->inode, to, from);
+        return result != 0 ? result : check_moved(core, cred, to->inode, to, from);
     if (is_directory(from->inode) != is_directory(to->inode))
         return is_directory(to->inode) ? -EISDIR : -ENOTDIR;
     return 0;
@@ -115,11 +115,11 @@ static int check_rename(struct core *core, const struct fs_cred *cred, const str
         return 0; // nothing will be done, so nothing more is asked
     int result = check_cycles(core, from, to, exchange);
     if (result == 0)
-        result = permission_remove(cred, &from->directory->stored.attr, &from->inode->stored.attr);
+        result = inode_may_remove(core, cred, from->directory, from->inode);
     if (result == 0)
-        result = check_target(cred, from, to, exchange);
+        result = check_target(core, cred, from, to, exchange);
     if (result == 0)
-        result = check_moved(cred, from->inode, from, to);
+        result = check_moved(core, cred, from->inode, from, to);
     if (result == 0)
         result = quota_check_move(from->inode, from->directory, to->directory);
     if (result == 0 && exchange)
@@ -168,7 +168,7 @@ static int put_target_entry(struct core *core, const struct side *from, const st
 static int leave(struct core *core, const struct fs_cred *cred, const struct side *from, bool whiteout)
 {
     fs_ino parent = from->directory->node.key;
-    struct core_make make = {.mode = S_IFCHR};
+    struct core_make make = {.mode = S_IFCHR, .bare = true};
     struct inode *inode;
     if (!whiteout)
         return store_dentry_remove(core->store, parent, from->name);

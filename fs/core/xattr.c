@@ -3,7 +3,6 @@
 // turn. Invariant: an inode with attributes says INODE_XATTRS, so that others cost no look into the store.
 #include "fs/base/check.h"
 #include "fs/core/core_impl.h"
-#include "fs/core/permission.h"
 #include <errno.h>
 #include <string.h>
 
@@ -11,7 +10,7 @@
 
 // --- namespaces ---
 
-enum space { SPACE_NONE, SPACE_USER, SPACE_TRUSTED, SPACE_SECURITY };
+enum space { SPACE_NONE, SPACE_USER, SPACE_TRUSTED, SPACE_SECURITY, SPACE_ACL };
 
 static const struct {
     const char *prefix;
@@ -23,10 +22,23 @@ static bool name_is(struct fs_name name, const char *text)
     return name.length == strlen(text) && memcmp(name.bytes, text, name.length) == 0;
 }
 
+// What inode flags say of an attribute.
+static uint32_t flag_of(struct fs_name name)
+{
+    return name_is(name, CAPABILITY)          ? INODE_CAPABILITY
+           : name_is(name, XATTR_ACL)         ? INODE_ACL
+           : name_is(name, XATTR_ACL_DEFAULT) ? INODE_ACL_DEFAULT
+                                              : 0;
+}
+
 static int space_of(struct fs_name name, enum space *ret_space)
 {
     if (name.length == 0 || name.length > FS_XATTR_NAME_MAX)
         return -ERANGE;
+    if (flag_of(name) & (INODE_ACL | INODE_ACL_DEFAULT)) {
+        *ret_space = SPACE_ACL;
+        return 0;
+    }
     for (size_t i = 0; i < ARRAY_LEN(spaces); i++) {
         size_t n = strlen(spaces[i].prefix);
         if (name.length < n || memcmp(name.bytes, spaces[i].prefix, n) != 0)
@@ -37,29 +49,32 @@ static int space_of(struct fs_name name, enum space *ret_space)
     return -EOPNOTSUPP;
 }
 
-static int check_user(const struct fs_cred *cred, const struct fs_attr *attr, bool write)
+static int check_user(struct core *core, const struct fs_cred *cred, struct inode *inode, bool write)
 {
+    const struct fs_attr *attr = &inode->stored.attr;
     if (!S_ISREG(attr->mode) && !S_ISDIR(attr->mode))
         return write ? -EPERM : -ENODATA;
     bool owner = cred->uid == 0 || cred->uid == attr->uid;
     if (write && S_ISDIR(attr->mode) && (attr->mode & S_ISVTX) && !owner)
         return -EPERM;
-    return permission_check(cred, attr, write ? FS_MAY_WRITE : FS_MAY_READ);
+    return inode_may(core, cred, inode, write ? FS_MAY_WRITE : FS_MAY_READ);
 }
 
-// As Linux asks, in its order.
-static int check_access(const struct fs_cred *cred, const struct inode *inode, struct fs_name name,
-                        bool write)
+// As Linux asks, in its order. Who may set a list is for inode_acl_set() to say.
+static int check_access(struct core *core, const struct fs_cred *cred, struct inode *inode,
+                        struct fs_name name, bool write, enum space *ret_space)
 {
     enum space space;
     int result = space_of(name, &space);
-    if (result != 0)
-        return result;
-    if (space == SPACE_USER)
-        return check_user(cred, &inode->stored.attr, write);
-    if (cred->uid == 0 || (space == SPACE_SECURITY && !write))
-        return 0;
-    return write ? -EPERM : -ENODATA;
+    if (result == 0 && space == SPACE_ACL)
+        result = S_ISLNK(inode->stored.attr.mode) ? -EOPNOTSUPP : 0;
+    else if (result == 0 && space == SPACE_USER)
+        result = check_user(core, cred, inode, write);
+    else if (result == 0 && cred->uid != 0 && (write || space == SPACE_TRUSTED))
+        result = write ? -EPERM : -ENODATA;
+    if (result == 0)
+        *ret_space = space;
+    return result;
 }
 
 // --- reading ---
@@ -68,10 +83,11 @@ int core_getxattr(struct core *core, const struct fs_cred *cred, fs_ino ino, str
                   size_t size, size_t *ret_n)
 {
     struct inode *inode;
+    enum space space;
     size_t n;
     int result = inode_get(core, ino, &inode);
     if (result == 0)
-        result = check_access(cred, inode, name, false);
+        result = check_access(core, cred, inode, name, false, &space);
     if (result == 0 && !(inode->stored.flags & INODE_XATTRS))
         result = -ENODATA;
     if (result == 0)
@@ -162,7 +178,7 @@ int inode_xattr_put(struct core *core, struct store_inode *stored, struct fs_nam
     size_t names = held.names + name.length + 1;
     if (names > FS_XATTR_LIST_MAX || names + held.values + n > FS_XATTR_TOTAL_MAX)
         return -ENOSPC;
-    stored->flags |= INODE_XATTRS | (name_is(name, CAPABILITY) ? INODE_CAPABILITY : 0);
+    stored->flags |= INODE_XATTRS | flag_of(name);
     return store_xattr_put(core->store, stored->attr.ino, name, value, n);
 }
 
@@ -172,8 +188,8 @@ int inode_xattr_remove(struct core *core, struct store_inode *stored, struct fs_
     int result = look_at_held(core, stored, name, &held);
     if (result == 0)
         result = store_xattr_remove(core->store, stored->attr.ino, name);
-    if (result == 0 && name_is(name, CAPABILITY))
-        stored->flags &= ~INODE_CAPABILITY;
+    if (result == 0)
+        stored->flags &= ~flag_of(name);
     if (result == 0 && held.names == 0)
         stored->flags &= ~INODE_XATTRS;
     return result;
@@ -199,12 +215,13 @@ int core_setxattr(struct core *core, const struct fs_cred *cred, fs_ino ino, str
                   const void *value, size_t n, uint32_t flags)
 {
     struct inode *inode;
+    enum space space;
     if (n > FS_XATTR_VALUE_MAX)
         return -E2BIG;
     int result = inode_get(core, ino, &inode);
     if (result == 0)
-        result = check_access(cred, inode, name, true);
-    if (result == 0)
+        result = check_access(core, cred, inode, name, true, &space);
+    if (result == 0 && space != SPACE_ACL) // Linux has no flags for them
         result = check_flags(core, inode, name, flags);
     if (result == 0)
         result = write_begin(core);
@@ -212,7 +229,10 @@ int core_setxattr(struct core *core, const struct fs_cred *cred, fs_ino ino, str
         return result;
     struct store_inode stored = inode->stored;
     stored_touch(&stored, core_now(core), false);
-    result = inode_xattr_put(core, &stored, name, value, n);
+    if (space == SPACE_ACL)
+        result = inode_acl_set(core, cred, &stored, flag_of(name) == INODE_ACL_DEFAULT, value, n);
+    else
+        result = inode_xattr_put(core, &stored, name, value, n);
     if (result == 0)
         result = inode_put(core, inode, &stored);
     return write_end(core, result);
@@ -221,10 +241,11 @@ int core_setxattr(struct core *core, const struct fs_cred *cred, fs_ino ino, str
 int core_removexattr(struct core *core, const struct fs_cred *cred, fs_ino ino, struct fs_name name)
 {
     struct inode *inode;
+    enum space space;
     int result = inode_get(core, ino, &inode);
     if (result == 0)
-        result = check_access(cred, inode, name, true);
-    if (result == 0 && !(inode->stored.flags & INODE_XATTRS))
+        result = check_access(core, cred, inode, name, true, &space);
+    if (result == 0 && space != SPACE_ACL && !(inode->stored.flags & INODE_XATTRS))
         result = -ENODATA;
     if (result == 0)
         result = write_begin(core);
@@ -232,7 +253,10 @@ int core_removexattr(struct core *core, const struct fs_cred *cred, fs_ino ino, 
         return result;
     struct store_inode stored = inode->stored;
     stored_touch(&stored, core_now(core), false);
-    result = inode_xattr_remove(core, &stored, name);
+    if (space == SPACE_ACL) // one that is not there is no error
+        result = inode_acl_set(core, cred, &stored, flag_of(name) == INODE_ACL_DEFAULT, NULL, 0);
+    else
+        result = inode_xattr_remove(core, &stored, name);
     if (result == 0)
         result = inode_put(core, inode, &stored);
     return write_end(core, result);

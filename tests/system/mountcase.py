@@ -3,6 +3,7 @@
 
 The server and mounts live for the class, each test gets a fresh directory of its own, seen as self.a and self.b.
 """
+import errno
 import os
 import unittest
 
@@ -49,3 +50,29 @@ def write_file(path, data, flags=0):
 def read_file(path):
     with open(path, "rb", buffering=0) as f:
         return f.read()
+
+
+def outcome(function, *arguments, **options):
+    try:
+        return function(*arguments, **options)
+    except OSError as error:
+        return errno.errorcode[error.errno]
+
+
+def as_user(uid, function, gid=None, groups=()):
+    """What `function` returns in a child process that is this user."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups(list(groups))
+            os.setresgid(*[uid if gid is None else gid] * 3)
+            os.setresuid(uid, uid, uid)
+            os.write(write_end, repr(outcome(function)).encode())
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as pipe:
+        text = pipe.read().decode()
+    os.waitpid(child, 0)
+    return text

@@ -245,14 +245,14 @@ class Client:
     def getattr(self, of, open_id=0):
         return Attr(self.call("getattr", handle(of) + u64(open_id)))
 
-    def make(self, parent, entry, mode, rdev=0, target=b""):
-        return Entry(self.call("make", handle(parent) + name(entry) + u32(mode) + u32(rdev) + blob(target)))
+    def make(self, parent, entry, mode, rdev=0, target=b"", umask=0):
+        return Entry(self.call("make", handle(parent) + name(entry) + u32(mode) + u32(umask) + u32(rdev) + blob(target)))
 
-    def create(self, parent, entry, open_id, mode=0o644, flags=READ | WRITE):
-        return Entry(self.call("create", handle(parent) + name(entry) + u64(open_id) + u32(mode) + u32(flags)))
+    def create(self, parent, entry, open_id, mode=0o644, flags=READ | WRITE, umask=0):
+        return Entry(self.call("create", handle(parent) + name(entry) + u64(open_id) + u32(mode) + u32(umask) + u32(flags)))
 
-    def tmpfile(self, parent, open_id, mode=0o644, flags=READ | WRITE):
-        return Entry(self.call("tmpfile", handle(parent) + u64(open_id) + u32(mode) + u32(flags)))
+    def tmpfile(self, parent, open_id, mode=0o644, flags=READ | WRITE, umask=0):
+        return Entry(self.call("tmpfile", handle(parent) + u64(open_id) + u32(mode) + u32(umask) + u32(flags)))
 
     def open(self, of, open_id, flags=READ):
         return Attr(self.call("open", handle(of) + u64(open_id) + u32(flags)))

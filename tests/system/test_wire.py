@@ -240,16 +240,17 @@ class Random(Wire):
         data = blob(random.randbytes(random.choice((0, 1, 100, 20_000))))
         at = u64(random.choice((0, 5, 100_000, 2 ** 40, 2 ** 63 - 5, 2 ** 64 - 1)))
         times = struct.pack("<qIqI", 1, 2, 3, 4)
+        attribute = name(random.choice(("user.a", "trusted.a", "system.posix_acl_access", "other", "", "n" * 300)))
         return {
             "ping": b"", "lookup": handle(some) + entry, "getattr": handle(some) + u64(open_id),
             "setattr": handle(some) + u64(open_id) + u32(random.randrange(512)) + u32(0o644) + u32(1) * 2 + at + times,
             "access": handle(some) + u32(random.randrange(8)), "readlink": handle(some),
-            "make": handle(some) + entry + u32(random.choice((0o40755, 0o100644, 0o120777, 0o10644))) + u32(0) +
+            "make": handle(some) + entry + u32(random.choice((0o40755, 0o100644, 0o120777, 0o10644))) + u32(0o22) + u32(0) +
             blob(random.choice((b"", b"target"))),
             "link": handle(some) + handle(self.dir) + entry, "unlink": handle(some) + entry, "rmdir": handle(some) + entry,
             "rename": handle(some) + entry + handle(self.dir) + name(random.choice("abc")) + u32(random.randrange(3)),
             "open": handle(some) + u64(open_id) + u32(random.randrange(512)),
-            "create": handle(some) + entry + u64(open_id) + u32(0o644) + u32(random.randrange(512)),
+            "create": handle(some) + entry + u64(open_id) + u32(0o644) + u32(0o22) + u32(random.randrange(512)),
             "reopen": handle(some) + u64(open_id) + u32(random.randrange(512)), "release": u64(open_id),
             "read": u64(open_id) + at + u32(random.choice((0, 1, 5000, raw.IO_MAX))), "write": u64(open_id) + at + data,
             "append": u64(open_id) + data, "fsync": u64(open_id),
@@ -261,6 +262,10 @@ class Random(Wire):
             "statfs": handle(some), "getlk": u64(open_id) + a_lock,
             "setlk": u64(open_id) + a_lock + u64(random.randrange(4)) + u8(random.randrange(2)),
             "cancel": u64(random.randrange(4)),
+            "getxattr": handle(some) + u64(open_id) + attribute + u32(random.choice((0, 5, 70_000))),
+            "setxattr": handle(some) + u64(open_id) + attribute + u32(random.randrange(5)) + data,
+            "listxattr": handle(some) + u64(open_id) + u32(random.choice((0, 5, 70_000))),
+            "removexattr": handle(some) + u64(open_id) + attribute,
         }
 
     def burst(self, random, client):

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Extended attributes through mounts, each step done alike on the host's own file system: results and errors compared."""
-import errno
 import os
 import random
 import shutil
@@ -9,37 +8,11 @@ import subprocess
 import unittest
 
 import harness
-from mountcase import TwoMounts
+from mountcase import TwoMounts, as_user, outcome
 
 SOME_UID, OTHER_UID = 1234, 5678
 LARGEST = 65536
 STEPS = 600
-
-
-def outcome(function, *arguments, **options):
-    try:
-        return function(*arguments, **options)
-    except OSError as error:
-        return errno.errorcode[error.errno]
-
-
-def as_user(uid, function, gid=None, groups=()):
-    """What `function` returns in a child process that is this user."""
-    read_end, write_end = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setgroups(list(groups))
-            os.setresgid(*[uid if gid is None else gid] * 3)
-            os.setresuid(uid, uid, uid)
-            os.write(write_end, repr(outcome(function)).encode())
-        finally:
-            os._exit(0)
-    os.close(write_end)
-    with os.fdopen(read_end, "rb") as pipe:
-        text = pipe.read().decode()
-    os.waitpid(child, 0)
-    return text
 
 
 class Xattrs(TwoMounts):

@@ -14,6 +14,11 @@
 
 static const struct fs_cred user = {.uid = 100, .gid = 100};
 
+// u::rwx,u:7:rwx,g::r-x,m::rwx,o::rwx, as an attribute
+static const uint8_t list[] = {2, 0, 0,   0,   1,   0,   7,  0, 255, 255, 255, 255, 2,   0,  7,
+                               0, 7, 0,   0,   0,   4,   0,  5, 0,   255, 255, 255, 255, 16, 0,
+                               7, 0, 255, 255, 255, 255, 32, 0, 7,   0,   255, 255, 255, 255};
+
 struct scene {
     struct world world;
     fs_ino a, b, f, e, empty, full, x;
@@ -38,6 +43,11 @@ static void scene_open(struct scene *scene)
     world_make(world, scene->b, "s", S_IFLNK | 0777);
     world_link(world, scene->f, scene->b, "h");
     assert_int_equal(core_setxattr(world->core, &world_root, scene->x, fs_name_of("user.x"), "x", 1, 0), 0);
+    fs_ino listed[] = {scene->x, scene->full};
+    for (unsigned i = 0; i < 2; i++) {
+        struct fs_name name = fs_name_of(i == 0 ? "system.posix_acl_access" : "system.posix_acl_default");
+        assert_int_equal(core_setxattr(world->core, &world_root, listed[i], name, list, sizeof list, 0), 0);
+    }
     scene->file = world_file(world, scene->f, FS_OPEN_READ | FS_OPEN_WRITE);
     world_write(world, scene->file, "hello");
     // Writing, truncating and chown take it.
@@ -183,7 +193,7 @@ static int create(struct scene *scene, fs_ino parent, const char *name, uint32_t
 {
     struct fs_attr attr;
     bool created;
-    return core_create_open(CORE, &user, parent, NAME(name), 0666, flags | FS_OPEN_CREATE, &scene->made,
+    return core_create_open(CORE, &user, parent, NAME(name), 0666, 022, flags | FS_OPEN_CREATE, &scene->made,
                             &attr, &created);
 }
 
@@ -195,7 +205,7 @@ static int op_create(struct scene *scene)
 static int op_tmpfile(struct scene *scene)
 {
     struct fs_attr attr;
-    return core_tmpfile(CORE, &user, scene->b, 0666, FS_OPEN_WRITE, &scene->made, &attr);
+    return core_tmpfile(CORE, &user, scene->b, 0666, 022, FS_OPEN_WRITE, &scene->made, &attr);
 }
 
 static int op_create_truncates(struct scene *scene)
@@ -264,6 +274,23 @@ static int op_removexattr(struct scene *scene)
     return core_removexattr(CORE, &world_root, scene->x, NAME("user.x"));
 }
 
+static int op_set_list(struct scene *scene)
+{
+    return core_setxattr(CORE, &world_root, scene->e, NAME("system.posix_acl_access"), list, sizeof list, 0);
+}
+
+static int op_chmod_with_list(struct scene *scene)
+{
+    struct fs_attr attr;
+    struct fs_setattr mode = {.mask = FS_SET_MODE, .mode = 0707};
+    return core_setattr(CORE, &world_root, scene->x, NULL, &mode, &attr);
+}
+
+static int op_mkdir_that_inherits(struct scene *scene)
+{
+    return make(scene, scene->full, "new", S_IFDIR | 0755);
+}
+
 static const struct {
     const char *name;
     int (*run)(struct scene *scene);
@@ -299,6 +326,9 @@ static const struct {
     {"resolve root", op_resolve_root},
     {"set attribute", op_setxattr},
     {"remove attribute", op_removexattr},
+    {"set list", op_set_list},
+    {"chmod with list", op_chmod_with_list},
+    {"mkdir that inherits", op_mkdir_that_inherits},
 };
 
 static const char *const calls[] = {

@@ -340,11 +340,11 @@ static void files_without_a_name(void **state)
     setup(&w);
     fs_ino d = world_make(&w, ROOT, "d", S_IFDIR | 02775), plain = world_make(&w, ROOT, "f", S_IFREG);
     uint32_t write = FS_OPEN_WRITE, excl = FS_OPEN_WRITE | FS_OPEN_EXCL;
-    assert_int_equal(core_tmpfile(w.core, &user, d, 0600, write, &file, &attr), -EACCES);
-    assert_int_equal(core_tmpfile(w.core, &world_root, plain, 0600, write, &file, &attr), -ENOTDIR);
+    assert_int_equal(core_tmpfile(w.core, &user, d, 0600, 0, write, &file, &attr), -EACCES);
+    assert_int_equal(core_tmpfile(w.core, &world_root, plain, 0600, 0, write, &file, &attr), -ENOTDIR);
     struct fs_attr before = world_attr(&w, d);
-    assert_int_equal(core_tmpfile(w.core, &world_root, d, 0640, write, &file, &attr), 0);
-    assert_int_equal(core_tmpfile(w.core, &world_root, d, 0640, excl, &never, &attr), 0);
+    assert_int_equal(core_tmpfile(w.core, &world_root, d, 0640, 0, write, &file, &attr), 0);
+    assert_int_equal(core_tmpfile(w.core, &world_root, d, 0640, 0, excl, &never, &attr), 0);
     assert_int_equal(attr.nlink, 0);
     assert_int_equal(attr.mode, S_IFREG | 0640);
     struct fs_attr after = world_attr(&w, d);
@@ -366,7 +366,7 @@ static void files_without_a_name(void **state)
     assert_int_equal(core_getattr(w.core, made, &attr), -ENOENT);
     assert_int_equal(core_getattr(w.core, excluded, &attr), -ENOENT);
     assert_int_equal(core_rmdir(w.core, &world_root, ROOT, NAME("d")), 0);
-    assert_int_equal(core_tmpfile(w.core, &world_root, d, 0640, write, &file, &attr), -ENOENT);
+    assert_int_equal(core_tmpfile(w.core, &world_root, d, 0640, 0, write, &file, &attr), -ENOENT);
     teardown(&w);
 }
 

@@ -52,8 +52,8 @@ static void class_decides(void **state)
             for (size_t i = 0; i < LENGTH(callers); i++) {
                 struct fs_attr file = attr_of(S_IFREG | mode), directory = attr_of(S_IFDIR | 07000 | mode);
                 int expected = class_grants(mode, callers[i].class_index, may) ? 0 : -EACCES;
-                assert_int_equal(permission_check(callers[i].cred, &file, may), expected);
-                assert_int_equal(permission_check(callers[i].cred, &directory, may), expected);
+                assert_int_equal(permission_check(callers[i].cred, &file, NULL, may), expected);
+                assert_int_equal(permission_check(callers[i].cred, &directory, NULL, may), expected);
             }
 }
 
@@ -65,8 +65,8 @@ static void root_may_all_but_run_what_nobody_runs(void **state)
             struct fs_attr file = attr_of(S_IFREG | mode), directory = attr_of(S_IFDIR | mode);
             bool runs = may == 1 || may == 3 || may == 5 || may == 7;
             int expected = runs && (mode & 0111) == 0 ? -EACCES : 0;
-            assert_int_equal(permission_check(&root, &file, may), expected);
-            assert_int_equal(permission_check(&root, &directory, may), 0);
+            assert_int_equal(permission_check(&root, &file, NULL, may), expected);
+            assert_int_equal(permission_check(&root, &directory, NULL, may), 0);
         }
 }
 
@@ -103,7 +103,7 @@ static void sticky_directories(void **state)
         {&dir_owner, &searchable, 0},   {&root, &searchable, 0},
     };
     for (size_t i = 0; i < LENGTH(rows); i++)
-        assert_int_equal(permission_remove(rows[i].cred, rows[i].directory, &victim), rows[i].expected);
+        assert_int_equal(permission_remove(rows[i].cred, rows[i].directory, NULL, &victim), rows[i].expected);
 }
 
 // --- setting attributes ---
@@ -111,7 +111,7 @@ static void sticky_directories(void **state)
 static int may_set(const struct fs_cred *cred, uint32_t mode, struct fs_setattr set, bool writable_open)
 {
     struct fs_attr attr = attr_of(S_IFREG | mode);
-    return permission_setattr(cred, &attr, &set, writable_open);
+    return permission_setattr(cred, &attr, NULL, &set, writable_open);
 }
 
 static void who_may_chmod(void **state)

@@ -83,8 +83,8 @@ static int create_open(struct operands *o)
     struct core_file *file;
     struct fs_attr attr;
     bool created;
-    int result = core_create_open(o->world->core, &world_root, o->directory, NAME("new"), 0644, FS_OPEN_WRITE,
-                                  &file, &attr, &created);
+    int result = core_create_open(o->world->core, &world_root, o->directory, NAME("new"), 0644, 0,
+                                  FS_OPEN_WRITE, &file, &attr, &created);
     if (result == 0)
         core_release(o->world->core, file);
     return result;
@@ -94,7 +94,8 @@ static int tmpfile_open(struct operands *o)
 {
     struct core_file *file;
     struct fs_attr attr;
-    int result = core_tmpfile(o->world->core, &world_root, o->directory, 0644, FS_OPEN_WRITE, &file, &attr);
+    int result =
+        core_tmpfile(o->world->core, &world_root, o->directory, 0644, 0, FS_OPEN_WRITE, &file, &attr);
     if (result == 0)
         core_release(o->world->core, file);
     return result;
