@@ -7,6 +7,7 @@
 # make lint       clang-format, clang-tidy, cppcheck, include directions
 # make install    DESTDIR= PREFIX=/usr/local
 # make conformance PJDFSTEST=DIR    run a built pjdfstest checkout on a fresh mount
+# make exercise   random operations on two mounts and the host in step (MINUTES=10 SEED=n; KILL=1: with killed servers)
 # make exercise-bigdir              a directory of a million entries through two mounts (ENTRIES=N)
 # make exercise-programs            dbench and stress-ng on two mounts, a minute each (SECONDS=N); npm with 3,000 files
 # SAN=address,undefined | SAN=thread    a sanitizer build, in its own folder; works with check too
@@ -61,7 +62,8 @@ PROGRAMS := berthd berth berth-api berth-fn
 # demo and check build on all processors, unless make was told a number.
 JOBS := $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc 2>/dev/null || echo 1))
 
-.PHONY: all libraries deps deps-build deps-check deps-docker deps-lint demo check conformance exercise-bigdir exercise-programs unit fuzz lint install clean
+.PHONY: all libraries deps deps-build deps-check deps-docker deps-lint demo check conformance exercise exercise-bigdir \
+        exercise-programs unit fuzz exercisers lint install clean
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -119,12 +121,16 @@ demo: deps
 # An engine for the container tests is installed for root only: nobody else can start one. Without it they are skipped.
 check: deps-check
 	@test "$$(id -u)" != 0 || $(MAKE) --no-print-directory deps-docker || true
-	@$(MAKE) --no-print-directory $(JOBS) all unit fuzz
+	@$(MAKE) --no-print-directory $(JOBS) all unit fuzz exercisers
 	@BERTH_BUILD=$(BUILD) tests/run $(CHECK)
 
 conformance: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all
 	@BERTH_BUILD=$(BUILD) tests/conformance $(PJDFSTEST)
+
+exercise: deps-check
+	@$(MAKE) --no-print-directory $(JOBS) all exercisers
+	@BERTH_BUILD=$(BUILD) tests/posix/exercise.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(KILL),--kill)
 
 exercise-bigdir: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all
@@ -165,6 +171,19 @@ $(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(FUZZ_HELP_O) $(WIRE_O) 
 	$(CC) $(ALL_LDFLAGS) $^ -lpthread -o $@
 
 fuzz: $(FUZZERS)
+
+# --- exercisers: programs that tests/posix/exercise.py runs ---
+
+HISTORY_O  := $(BUILD)/obj/tests/posix/history.o
+EXERCISERS := $(BUILD)/posix/fsx $(BUILD)/posix/fsstress
+
+$(BUILD)/posix/fsx: $(call objects,tests/posix/fsx*.c) $(HISTORY_O)
+$(BUILD)/posix/fsstress: $(call objects,tests/posix/fsstress*.c) $(HISTORY_O)
+$(EXERCISERS):
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) $^ -o $@
+
+exercisers: $(EXERCISERS)
 
 # --- lint ---
 

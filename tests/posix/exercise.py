@@ -1,0 +1,120 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the exercisers fsx and fsstress, one after the other, on two mounts of a server of their own and a directory of the
+host in step, each for MINUTES. Exit 1 when one sees a difference, which it prints with its seed and step.
+
+    exercise.py [--minutes N] [--seed N] [--kill] [--only fsx|fsstress] [WORDS FOR THE EXERCISER]
+
+--kill: berthd is killed with SIGKILL and started again at random moments meanwhile. BERTH_BUILD says which build.
+"""
+import argparse
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
+import harness  # noqa: E402
+
+PROGRAMS = ("fsx", "fsstress")
+UP_SECONDS = (0.2, 2.0)  # between a start of the server and its kill
+GRACE_SECONDS = 60       # for an exerciser to end after its time, however busy the machine
+
+
+class Kills:
+    """Kills the server and starts it again at random moments until the block ends."""
+
+    def __init__(self, server, seed):
+        self.server, self.rng, self.n = server, random.Random(seed), 0
+        self.over, self.error = threading.Event(), None
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        try:
+            while not self.over.wait(self.rng.uniform(*UP_SECONDS)):
+                self.server.kill9()
+                self.server.start()
+                self.n += 1
+        except BaseException as error:
+            self.error = error
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+        if self.error:
+            raise self.error
+
+
+def where(pid):
+    """What a process that does not end waits for."""
+    try:
+        with open("/proc/%d/stack" % pid) as stack:
+            return stack.read()
+    except OSError as error:
+        return str(error)
+
+
+def run(program, directories, seed, seconds, words=(), output=None):
+    """Runs an exerciser on (mount, mount, host directory); returns its exit status, and fails when it does not end."""
+    command = [os.path.join(harness.BUILD, "posix", program), "--seed", str(seed), "--seconds", str(seconds), *words,
+               *directories]
+    process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT if output else None)
+    try:
+        return process.wait(seconds + GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise AssertionError("%s --seed %d hangs: %s" % (program, seed, where(process.pid)))
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def run_with_kills(server, program, directories, seed, seconds, words=(), output=None):
+    """Returns the exit status and how often the server was killed."""
+    with Kills(server, seed) as kills:
+        status = run(program, directories, seed, seconds, ["--restarts", *words], output)
+    return status, kills.n
+
+
+def exercise(server, mounts, program, options):
+    directories = [mount.path for mount in mounts] + [harness.new_directory("host-")]
+    start = time.monotonic()
+    if options.kill:
+        status, kills = run_with_kills(server, program, directories, options.seed, options.minutes * 60, options.words)
+        print("%s: the server was killed %d times" % (program, kills), flush=True)
+    else:
+        status = run(program, directories, options.seed, options.minutes * 60, options.words)
+    print("%s: exit %d after %.0f s" % (program, status, time.monotonic() - start), flush=True)
+    return status
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--minutes", type=float, default=1)
+    parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))
+    parser.add_argument("--kill", action="store_true")
+    parser.add_argument("--only", choices=PROGRAMS)
+    options, options.words = parser.parse_known_args()
+    harness.require_root()
+    harness.require_fuse()
+    server, mounts = harness.Server(), []
+    try:
+        access_point = server.ap_create(server.fs_create())
+        for _ in range(2):
+            mounts.append(harness.Mount(server, access_point))
+        statuses = [exercise(server, mounts, program, options) for program in PROGRAMS if options.only in (None, program)]
+    finally:
+        for mount in mounts:
+            mount.unmount()
+        server.stop()
+    sys.exit(1 if any(statuses) else 0)
+
+
+if __name__ == "__main__":
+    main()
