@@ -78,7 +78,7 @@ def run(program, directories, seed, seconds, words=(), output=None):
 def run_with_kills(server, program, directories, seed, seconds, words=(), output=None):
     """Returns the exit status and how often the server was killed."""
     with Kills(server, seed) as kills:
-        status = run(program, directories, seed, seconds, ["--restarts", *words], output)
+        status = run(program, directories, seed, seconds, words if program == "fsx" else ["--restarts", *words], output)
     return status, kills.n
 
 

@@ -114,12 +114,8 @@ void op_draw(struct op *op, struct dice *dice, bool restarts)
                                       : users[dice_below(dice, 3)].gid;
     op->times[0] = draw_time(dice);
     op->times[1] = draw_time(dice);
-    // An open of another user's file may not be claimed again, and of two calls in one the first may be
-    // answered EIO.
-    if (restarts && (op->kind->uses & USES_SLOT))
+    if (restarts && (op->kind->uses & USES_SLOT)) // what its user may no longer open is not claimed again
         op->user = 0;
-    if (restarts && (op->kind->uses & OPENS))
-        op->size = 0;
 }
 
 void op_tell(const struct op *op, char *text, size_t n)

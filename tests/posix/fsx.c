@@ -4,7 +4,7 @@
 // its size and how its times moved. A seed and a step number name an operation: they are printed with a
 // difference.
 //
-//   fsx [--seed N] [--seconds N | --steps N] [--from STEP] [--restarts] [--blur STEP] [--skip STEP] MOUNT
+//   fsx [--seed N] [--seconds N | --steps N] [--from STEP] [--blur STEP] [--skip STEP] MOUNT
 //   MOUNT HOST
 //
 // --from begins with the round that STEP lies in: every round begins with an empty file. --restarts: the
@@ -24,12 +24,11 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ROUND_STEPS = 1000, OPEN_TRIES = 100 };
+enum { ROUND_STEPS = 1000 };
 
 static struct options {
     uint64_t seed, steps, from, blur, skip;
     double seconds;
-    bool restarts;
 } options = {.steps = UINT64_MAX, .blur = UINT64_MAX, .skip = UINT64_MAX};
 
 static struct fsx fsx = {.fds = {-1, -1}, .host = -1, .donor_fds = {-1, -1}, .donor_host = -1};
@@ -48,10 +47,7 @@ static int open_below(const char *directory, const char *name, int flags)
 {
     char path[PATH_MAX];
     snprintf(path, sizeof(path), "%s/%s", directory, name);
-    int fd = open(path, flags, 0644);
-    for (int tries = 0; fd < 0 && errno == EIO && options.restarts && tries < OPEN_TRIES; tries++)
-        fd = open(path, flags, 0644);
-    return fd;
+    return open(path, flags, 0644);
 }
 
 static void reopen(int *fd, const char *directory, const char *name, int flags)
@@ -162,15 +158,6 @@ static void compare_times(const struct fsx_op *op, const struct stat *before, co
         history_differ("mtime moved by %lld ns, ctime by %lld ns", (long long)mtime, (long long)ctime);
 }
 
-// A call that a restart cut off took effect wholly or not at all: then the host follows.
-static void settle(struct fsx_op *op, unsigned other)
-{
-    bool undone = content_differs(other, false) == NULL;
-    history_note(" = EIO, %s", undone ? "not done" : "done");
-    if (!undone)
-        fsx_apply_host(&fsx, op);
-}
-
 static void step(uint64_t number, const struct fsx_op *drawn)
 {
     struct fsx_op op = *drawn;
@@ -183,21 +170,17 @@ static void step(uint64_t number, const struct fsx_op *drawn)
     fsx_tell(&op, text, sizeof(text));
     history_step(number, "%s", text);
     int result = fsx_apply_mount(&fsx, &op);
-    if (result == -EIO && options.restarts) {
-        settle(&op, other);
-    } else {
-        history_note(" = %s", result == 0 ? "0" : strerrorname_np(-result));
-        int expected = result;
-        if (number < options.skip || op.moves_times != MOVES_TIMES)
-            expected = fsx_apply_host(&fsx, &op);
-        else
-            options.skip = UINT64_MAX;
-        if (result != expected)
-            history_differ("the mount answers %s, the host %s", result == 0 ? "0" : strerrorname_np(-result),
-                           expected == 0 ? "0" : strerrorname_np(-expected));
-        stat_through(other, &after);
-        compare_times(&op, &before, &after);
-    }
+    history_note(" = %s", result == 0 ? "0" : strerrorname_np(-result));
+    int expected = result;
+    if (number < options.skip || op.moves_times != MOVES_TIMES)
+        expected = fsx_apply_host(&fsx, &op);
+    else
+        options.skip = UINT64_MAX;
+    if (result != expected)
+        history_differ("the mount answers %s, the host %s", result == 0 ? "0" : strerrorname_np(-result),
+                       expected == 0 ? "0" : strerrorname_np(-expected));
+    stat_through(other, &after);
+    compare_times(&op, &before, &after);
     const char *differs = content_differs(other, number == options.blur);
     if (differs != NULL)
         history_differ("after it: %s", differs);
@@ -212,7 +195,7 @@ static uint64_t run(void)
         if (number % ROUND_STEPS == 0)
             start_round(number, &dice);
         struct fsx_op op;
-        fsx_draw(&op, &dice, fsx.size_limit, options.restarts);
+        fsx_draw(&op, &dice, fsx.size_limit);
         step(number, &op);
     }
     return number - first;
@@ -220,27 +203,23 @@ static uint64_t run(void)
 
 static void parse(int argc, char **argv)
 {
-    static const struct option known[] = {{"seed", 1, NULL, 's'},     {"seconds", 1, NULL, 't'},
-                                          {"steps", 1, NULL, 'n'},    {"from", 1, NULL, 'f'},
-                                          {"restarts", 0, NULL, 'r'}, {"blur", 1, NULL, 'b'},
-                                          {"skip", 1, NULL, 'k'},     {NULL, 0, NULL, 0}};
+    static const struct option known[] = {
+        {"seed", 1, NULL, 's'}, {"seconds", 1, NULL, 't'}, {"steps", 1, NULL, 'n'}, {"from", 1, NULL, 'f'},
+        {"blur", 1, NULL, 'b'}, {"skip", 1, NULL, 'k'},    {NULL, 0, NULL, 0}};
     uint64_t *const numbers[] = {['s'] = &options.seed,
                                  ['n'] = &options.steps,
                                  ['f'] = &options.from,
                                  ['b'] = &options.blur,
                                  ['k'] = &options.skip};
     for (int c; (c = getopt_long(argc, argv, "", known, NULL)) != -1;) {
-        if (c == 'r')
-            options.restarts = true;
-        else if (c == 't')
+        if (c == 't')
             options.seconds = strtod(optarg, NULL);
         else if (c != '?')
             *numbers[c] = strtoull(optarg, NULL, 0);
     }
     if (argc - optind != MOUNTS + 1) {
-        fprintf(stderr,
-                "usage: fsx [--seed N] [--seconds N | --steps N] [--from STEP] [--restarts] [--blur STEP] "
-                "[--skip STEP] MOUNT MOUNT HOST\n");
+        fprintf(stderr, "usage: fsx [--seed N] [--seconds N | --steps N] [--from STEP] [--blur STEP] "
+                        "[--skip STEP] MOUNT MOUNT HOST\n");
         exit(2);
     }
 }

@@ -38,8 +38,7 @@ enum fsx_traits {
     TRUNCATES = 4,
     WITHIN_SIZE = 8,
     WHOLE_PAGES = 16,
-    COPIES = 32,
-    ALLOCATES = 64
+    ALLOCATES = 32 ALLOCATES = 64
 };
 
 struct fsx_kind {
@@ -61,7 +60,7 @@ int fsx_apply_mount(struct fsx *f, struct fsx_op *op); // 0 or a negative errno
 int fsx_apply_host(struct fsx *f, struct fsx_op *op);
 
 // --- fsx_draw.c ---
-void fsx_draw(struct fsx_op *op, struct dice *dice, uint32_t size_limit, bool restarts);
+void fsx_draw(struct fsx_op *op, struct dice *dice, uint32_t size_limit);
 bool fsx_prepare(struct fsx_op *op, off_t size); // false: not on a file of this size, or left out
 void fsx_tell(const struct fsx_op *op, char *text, size_t n);
 

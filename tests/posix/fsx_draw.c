@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-enum { GROW_MAX = 512 * 1024, COPY_MAX_RESTARTS = 16 * 1024 };
+enum { GROW_MAX = 512 * 1024 };
 
 static uint32_t draw_length(struct dice *dice, uint32_t limit)
 {
@@ -13,7 +13,7 @@ static uint32_t draw_length(struct dice *dice, uint32_t limit)
     return length < limit ? length : limit;
 }
 
-void fsx_draw(struct fsx_op *op, struct dice *dice, uint32_t size_limit, bool restarts)
+void fsx_draw(struct fsx_op *op, struct dice *dice, uint32_t size_limit)
 {
     unsigned sum = 0, i = 0;
     for (unsigned k = 0; k < fsx_n_kinds; k++)
@@ -31,8 +31,6 @@ void fsx_draw(struct fsx_op *op, struct dice *dice, uint32_t size_limit, bool re
                                        : dice_below(dice, size_limit - op->length + 1);
     if ((op->kind->traits & GROWS) && op->length > GROW_MAX)
         op->length = GROW_MAX;
-    if (restarts && (op->kind->traits & COPIES) && op->length > COPY_MAX_RESTARTS)
-        op->length = COPY_MAX_RESTARTS;
     op->done = op->length;
 }
 

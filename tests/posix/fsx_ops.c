@@ -300,7 +300,7 @@ struct fsx_kind fsx_kinds[] = {
     {"mapped write", 10, write_mapped, write_host, WITHIN_SIZE, 0, false},
     {"write beside a mapping", 4, write_beside_mapping, write_host, WITHIN_SIZE, 0, false},
     {"SEEK_HOLE and SEEK_DATA", 5, seek, nothing, CHANGES_NOTHING, 0, false},
-    {"copy_file_range", 6, copy, copy_host, COPIES, 0, false},
+    {"copy_file_range", 6, copy, copy_host, 0, 0, false},
     ALLOCATE("", 4, 0, 0),
     ALLOCATE("KEEP_SIZE", 3, FALLOC_FL_KEEP_SIZE, 0),
     ALLOCATE("PUNCH_HOLE", 8, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0),
