@@ -38,7 +38,7 @@ enum fsx_traits {
     TRUNCATES = 4,
     WITHIN_SIZE = 8,
     WHOLE_PAGES = 16,
-    ALLOCATES = 32 ALLOCATES = 64
+    ALLOCATES = 32,
 };
 
 struct fsx_kind {
