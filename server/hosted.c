@@ -28,7 +28,7 @@ static int open_parts(struct hosted *hosted)
     if (result == 0)
         result = core_create(hosted->store, shard->options->env, &hosted->core);
     if (result == 0)
-        result = lock_table_create(HOSTED_LOCKS_MAX, attached_granted, hosted, &hosted->locks);
+        result = lock_table_create(shard->options->max_locks, attached_granted, hosted, &hosted->locks);
     if (result == 0)
         result = keep_load(hosted, shard->log_continuous);
     return result;

@@ -14,7 +14,6 @@
 
 #define HOSTED_SESSIONS_MAX 4096u   // of one file system
 #define HOSTED_OPENS_MAX    524288u // of all its sessions
-#define HOSTED_LOCKS_MAX    262144u
 #define HOSTED_COURTESY_MS \
     (24u * 60u * 60u * 1000u) // how long a silent session is kept when nobody needs its place
 

@@ -18,6 +18,7 @@ struct hosting_options {
     unsigned n_shards;
     bool durability_strict;
     uint32_t lease_ms;
+    uint32_t max_locks; // ranges of a file system
 };
 
 struct hosting_usage {

@@ -136,6 +136,7 @@ static void start_hosting(struct server *server)
         .n_shards = MIN(MAX(cores, 1u), SHARDS_MAX),
         .durability_strict = server->options.strict,
         .lease_ms = server->options.lease_ms,
+        .max_locks = server->options.max_locks,
     };
     int result = hosting_start(&server->loop, &options, &server->hosting);
     if (result < 0)

@@ -12,6 +12,9 @@
 #define LEASE_SECONDS_MIN 0.5
 #define LEASE_SECONDS_MAX 3600.0
 
+#define LOCKS_DEFAULT     1000000u
+#define LOCKS_MAX         100000000u
+
 const char *argp_program_version = "berthd 0.1";
 
 enum key {
@@ -23,6 +26,7 @@ enum key {
     KEY_TLS_KEY,
     KEY_INSECURE,
     KEY_LEASE,
+    KEY_MAX_LOCKS,
     KEY_LOG_LEVEL,
     KEY_LOG_JSON,
 };
@@ -38,6 +42,8 @@ static const struct argp_option argp_options[] = {
     {"tls-key", KEY_TLS_KEY, "FILE", 0, "Its private key", 0},
     {"insecure", KEY_INSECURE, NULL, 0, "Serve addresses that others can reach, without TLS", 0},
     {"lease", KEY_LEASE, "SECONDS", 0, "How long a lost client keeps its locks and opens (10)", 0},
+    {"max-locks", KEY_MAX_LOCKS, "NUMBER", 0,
+     "Locked ranges of a file system, past which locking is ENOLCK (1000000)", 0},
     {"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "debug, info, warn or error (info)", 0},
     {"log-json", KEY_LOG_JSON, NULL, 0, "Log JSON lines", 0},
     {0},
@@ -66,6 +72,17 @@ static error_t parse_lease(struct argp_state *state, const char *text, struct op
     if (end == text || *end || !(seconds >= LEASE_SECONDS_MIN && seconds <= LEASE_SECONDS_MAX))
         return refuse(state, "--lease", text, "a number of seconds between 0.5 and 3600");
     options->lease_ms = (uint32_t)(seconds * 1000 + 0.5);
+    return 0;
+}
+
+static error_t parse_max_locks(struct argp_state *state, const char *text, struct options *options)
+{
+    char *end;
+    errno = 0;
+    unsigned long number = strtoul(text, &end, 10);
+    if (errno || *end || *text < '0' || *text > '9' || number == 0 || number > LOCKS_MAX)
+        return refuse(state, "--max-locks", text, "a number between 1 and 100000000");
+    options->max_locks = (uint32_t)number;
     return 0;
 }
 
@@ -122,6 +139,8 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
         return 0;
     case KEY_LEASE:
         return parse_lease(state, value, options);
+    case KEY_MAX_LOCKS:
+        return parse_max_locks(state, value, options);
     case KEY_LOG_LEVEL:
         return log_level_parse(value, &options->log_level) == 0
                    ? 0
@@ -147,7 +166,10 @@ static const struct argp argp = {
 
 int options_parse(int argc, char **argv, unsigned argp_flags, struct options *ret_options)
 {
-    struct options options = {.data = "./berth-data", .lease_ms = LEASE_DEFAULT_MS, .log_level = LOG_INFO};
+    struct options options = {.data = "./berth-data",
+                              .lease_ms = LEASE_DEFAULT_MS,
+                              .max_locks = LOCKS_DEFAULT,
+                              .log_level = LOG_INFO};
     argp_err_exit_status = 2;
     error_t error = argp_parse(&argp, argc, argv, argp_flags, NULL, &options);
     if (error)

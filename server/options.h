@@ -18,6 +18,7 @@ struct options {
     const char *tls_cert, *tls_key;
     bool insecure;
     uint32_t lease_ms;
+    uint32_t max_locks; // of a file system
     enum log_level log_level;
     bool log_json;
     bool fsck;

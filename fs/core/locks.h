@@ -2,9 +2,10 @@
 // Advisory locks of one file system: fcntl byte ranges and flock, across sessions, in memory. Pure: a request
 // goes in, the answer comes out, grants of waiters come out through one callback. One owner thread.
 //
-// fcntl and flock locks do not see each other (as on Linux). Waiters of one inode are granted in the order
-// they came; who conflicts with nothing held does not wait, as on Linux. A wait that would close a cycle of
-// fcntl owners is -EDEADLK; flock never is.
+// fcntl and flock locks do not see each other (as on Linux). Waiters of one kind on one inode are granted in
+// the order they came; who conflicts with nothing held does not wait, as on Linux. A wait that would close a
+// cycle of fcntl owners is -EDEADLK; flock never is. Every call costs O(log n) for each range and wait that
+// it changes, whatever the number of others.
 #ifndef BERTH_CORE_LOCKS_H
 #define BERTH_CORE_LOCKS_H
 
@@ -25,13 +26,14 @@ void lock_table_destroy(struct lock_table *table); // nothing is granted any mor
 
 // Sets or (FS_LOCK_UNLOCK) clears. `ticket` 0: do not wait. Otherwise a number chosen by the session, unique
 // among its waits, under which a wait can be cancelled. 0: done. 1: queued. -EAGAIN: held by another and
-// ticket is 0. -EDEADLK. -ENOLCK: past max_locks. -EINVAL: start > end. Setting and unlocking splits, merges,
-// upgrades and downgrades the owner's own ranges. Converting a flock while another holds one first drops the
-// old lock, as Linux does.
+// ticket is 0. -EDEADLK. -ENOLCK: past max_locks (a wait counts
+// as two: its grant may split what its owner holds). -EINVAL: start > end. Setting and unlocking splits,
+// merges, upgrades and downgrades the owner's own ranges. Converting a flock while another holds one first
+// drops the old lock, as Linux does.
 int lock_set(struct lock_table *table, fs_ino ino, lock_session session, const struct fs_lock *lock,
              uint64_t ticket);
 
-// F_GETLK: the first lock that stands in the way, or type FS_LOCK_UNLOCK. *ret_session tells whose.
+// F_GETLK: the lowest lock that stands in the way, or type FS_LOCK_UNLOCK. *ret_session tells whose.
 void lock_get(const struct lock_table *table, fs_ino ino, lock_session session, const struct fs_lock *lock,
               struct fs_lock *ret_lock, lock_session *ret_session);
 

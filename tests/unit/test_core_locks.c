@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The lock table against a model of 64 single bytes, and the cases worth a name. Single thread.
+// The lock table: cases worth a name, and what a million ranges cost. Single thread.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -7,275 +7,12 @@
 #include "fs/core/locks.h"
 #include <cmocka.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <time.h>
 
-#define BYTES     64
-#define OWNERS    4
-#define KINDS     2
-#define WAITS_MAX 64
-#define INO       9
-#define END       ((uint64_t)INT64_MAX)
-
-// --- the model: which type each owner holds on each byte, and the waits in the order they came ---
-
-struct wait {
-    unsigned owner, kind, type, start, end;
-    uint64_t ticket;
-};
-
-struct model {
-    char held[KINDS][OWNERS][BYTES]; // 0, 'r', 'w'
-    struct wait waits[WAITS_MAX];
-    unsigned n_waits;
-    uint64_t granted[WAITS_MAX], expected[WAITS_MAX]; // tickets of this call: by the table, by the model
-    unsigned n_granted, n_expected;
-};
-
-static void on_granted(void *context, lock_session session, uint64_t ticket)
-{
-    struct model *model = context;
-    (void)session;
-    assert_true(model->n_granted < WAITS_MAX);
-    model->granted[model->n_granted++] = ticket;
-}
-
-static bool blocks(const struct model *model, unsigned owner, const struct wait *wanted)
-{
-    for (unsigned at = wanted->start; at <= wanted->end; at++) {
-        char held = model->held[wanted->kind][owner][at];
-        if (owner != wanted->owner && (held == 'w' || (held == 'r' && wanted->type == FS_LOCK_WRITE)))
-            return true;
-    }
-    return false;
-}
-
-static bool blocked(const struct model *model, const struct wait *wanted)
-{
-    for (unsigned owner = 0; owner < OWNERS; owner++)
-        if (blocks(model, owner, wanted))
-            return true;
-    return false;
-}
-
-static void model_apply(struct model *model, const struct wait *what)
-{
-    static const char marks[] = {[FS_LOCK_READ] = 'r', [FS_LOCK_WRITE] = 'w', [FS_LOCK_UNLOCK] = 0};
-    memset(&model->held[what->kind][what->owner][what->start], marks[what->type],
-           what->end - what->start + 1);
-}
-
-static void model_drop_wait(struct model *model, unsigned index)
-{
-    model->n_waits--;
-    memmove(&model->waits[index], &model->waits[index + 1], (model->n_waits - index) * sizeof(struct wait));
-}
-
-static void model_wake(struct model *model)
-{
-    for (unsigned i = 0; i < model->n_waits;) {
-        struct wait wait = model->waits[i];
-        if (blocked(model, &wait)) {
-            i++;
-            continue;
-        }
-        model_drop_wait(model, i);
-        model_apply(model, &wait);
-        model->expected[model->n_expected++] = wait.ticket;
-        i = 0; // the oldest that can have it comes first
-    }
-}
-
-// Does a chain of owners who wait for each other lead from what `wanted` waits for back to its owner?
-static bool model_deadlock(const struct model *model, const struct wait *wanted)
-{
-    bool reached[OWNERS] = {false};
-    for (unsigned owner = 0; owner < OWNERS; owner++)
-        reached[owner] = blocks(model, owner, wanted);
-    for (unsigned round = 0; round < OWNERS; round++)
-        for (unsigned i = 0; i < model->n_waits; i++)
-            for (unsigned owner = 0; owner < OWNERS; owner++)
-                if (model->waits[i].kind == wanted->kind && reached[model->waits[i].owner] &&
-                    blocks(model, owner, &model->waits[i]))
-                    reached[owner] = true;
-    return reached[wanted->owner];
-}
-
-// An old lock of the other type goes first.
-static void model_convert_flock(struct model *model, const struct wait *wanted)
-{
-    char *held = model->held[FS_LOCK_FLOCK][wanted->owner];
-    char mark = wanted->type == FS_LOCK_READ ? 'r' : 'w';
-    if (wanted->kind != FS_LOCK_FLOCK || wanted->type == FS_LOCK_UNLOCK || !held[0] || held[0] == mark)
-        return;
-    memset(held, 0, BYTES);
-    model_wake(model);
-}
-
-static int model_set(struct model *model, const struct wait *wanted)
-{
-    model_convert_flock(model, wanted);
-    if (wanted->type == FS_LOCK_UNLOCK || !blocked(model, wanted)) {
-        model_apply(model, wanted);
-        model_wake(model);
-        return 0;
-    }
-    if (wanted->ticket == 0)
-        return -EAGAIN;
-    if (wanted->kind == FS_LOCK_FCNTL && model_deadlock(model, wanted))
-        return -EDEADLK;
-    model->waits[model->n_waits++] = *wanted;
-    return 1;
-}
-
-static void model_release(struct model *model, unsigned kind, unsigned owner)
-{
-    for (unsigned i = 0; i < model->n_waits;)
-        if (model->waits[i].owner == owner && model->waits[i].kind == kind)
-            model_drop_wait(model, i);
-        else
-            i++;
-    memset(model->held[kind][owner], 0, BYTES);
-}
-
-// --- random operations on both ---
-
-// Owners 0 and 1 are of session 1, 2 and 3 of session 2; the number of an owner is used in both sessions. The
-// last byte of the model is everything from there on.
-static lock_session session_of(unsigned owner)
-{
-    return 1 + owner / 2;
-}
-
-static struct fs_lock lock_of(const struct wait *wanted)
-{
-    return (struct fs_lock){.kind = wanted->kind,
-                            .type = wanted->type,
-                            .start = wanted->start,
-                            .end = wanted->end == BYTES - 1 ? END : wanted->end,
-                            .owner = 70 + wanted->owner % 2};
-}
-
-static uint64_t next_random(uint64_t *seed)
-{
-    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
-    return *seed >> 33;
-}
-
-static struct wait random_wanted(uint64_t *seed, uint64_t ticket)
-{
-    struct wait wanted = {.owner = next_random(seed) % OWNERS,
-                          .kind = next_random(seed) % KINDS,
-                          .type = next_random(seed) % 3,
-                          .ticket = ticket};
-    unsigned a = next_random(seed) % BYTES, b = next_random(seed) % BYTES;
-    wanted.start = a < b ? a : b;
-    wanted.end = a < b ? b : a;
-    if (wanted.kind == FS_LOCK_FLOCK) {
-        wanted.start = 0;
-        wanted.end = BYTES - 1;
-    }
-    return wanted;
-}
-
-static size_t model_count(const struct model *model)
-{
-    size_t count = model->n_waits;
-    for (unsigned kind = 0; kind < KINDS; kind++)
-        for (unsigned owner = 0; owner < OWNERS; owner++)
-            for (unsigned at = 0; at < BYTES; at++) {
-                const char *held = model->held[kind][owner];
-                count += held[at] && (at == 0 || held[at - 1] != held[at]);
-            }
-    return count;
-}
-
-static void compare_byte(const struct lock_table *table, const struct model *model, unsigned kind,
-                         unsigned owner, unsigned at)
-{
-    struct wait wanted = {.owner = owner, .kind = kind, .type = FS_LOCK_WRITE, .start = at, .end = at};
-    struct fs_lock lock = lock_of(&wanted), got;
-    lock_session session;
-    lock_get(table, INO, session_of(owner), &lock, &got, &session);
-    if (!blocked(model, &wanted)) {
-        assert_int_equal(got.type, FS_LOCK_UNLOCK);
-        return;
-    }
-    unsigned holder = (unsigned)(session - 1) * 2 + (unsigned)(got.owner - 70);
-    assert_true(blocks(model, holder, &wanted));
-    assert_true(got.start <= lock.end && got.end >= lock.start);
-    assert_int_equal(got.type, model->held[kind][holder][at] == 'w' ? FS_LOCK_WRITE : FS_LOCK_READ);
-}
-
-static void compare(const struct lock_table *table, struct model *model)
-{
-    assert_int_equal(model->n_granted, model->n_expected);
-    assert_memory_equal(model->granted, model->expected, model->n_expected * sizeof(uint64_t));
-    model->n_granted = model->n_expected = 0;
-    assert_int_equal(lock_count(table), model_count(model));
-    for (unsigned kind = 0; kind < KINDS; kind++)
-        for (unsigned owner = 0; owner < OWNERS; owner++)
-            for (unsigned at = 0; at < BYTES; at++)
-                compare_byte(table, model, kind, owner, at);
-}
-
-static void random_release(struct lock_table *table, struct model *model, uint64_t *seed)
-{
-    unsigned owner = next_random(seed) % OWNERS, kind = next_random(seed) % KINDS;
-    if (next_random(seed) % 2) {
-        lock_release_owner(table, INO, session_of(owner), kind, 70 + owner % 2);
-        model_release(model, kind, owner);
-    } else {
-        lock_release_session(table, session_of(owner));
-        for (kind = 0; kind < KINDS; kind++) {
-            model_release(model, kind, owner / 2 * 2);
-            model_release(model, kind, owner / 2 * 2 + 1);
-        }
-    }
-    model_wake(model);
-}
-
-static void random_cancel(struct lock_table *table, struct model *model, uint64_t *seed)
-{
-    if (model->n_waits == 0) {
-        assert_int_equal(lock_cancel(table, 1, 1), -ENOENT);
-        return;
-    }
-    unsigned index = next_random(seed) % model->n_waits;
-    struct wait wait = model->waits[index];
-    assert_int_equal(lock_cancel(table, session_of(wait.owner) + 1, wait.ticket), -ENOENT);
-    assert_int_equal(lock_cancel(table, session_of(wait.owner), wait.ticket), 0);
-    assert_int_equal(lock_cancel(table, session_of(wait.owner), wait.ticket), -ENOENT);
-    model_drop_wait(model, index);
-}
-
-static void random_operations(void **state)
-{
-    (void)state;
-    for (uint64_t run = 0; run < 40; run++) {
-        struct model model = {0};
-        struct lock_table *table;
-        uint64_t seed = run;
-        assert_int_equal(lock_table_create(10000, on_granted, &model, &table), 0);
-        for (uint64_t step = 1; step <= 300; step++) {
-            unsigned choice = next_random(&seed) % 20;
-            if (choice == 0) {
-                random_release(table, &model, &seed);
-            } else if (choice == 1) {
-                random_cancel(table, &model, &seed);
-            } else {
-                bool waits = model.n_waits < 20 && next_random(&seed) % 2;
-                struct wait wanted = random_wanted(&seed, waits ? step : 0);
-                struct fs_lock lock = lock_of(&wanted);
-                int expected = model_set(&model, &wanted);
-                assert_int_equal(lock_set(table, INO, session_of(wanted.owner), &lock, wanted.ticket),
-                                 expected);
-            }
-            compare(table, &model);
-        }
-        lock_table_destroy(table);
-    }
-}
+#define INO 9
+#define END ((uint64_t)INT64_MAX)
 
 // --- cases ---
 
@@ -403,15 +140,106 @@ static void bound_holds(void **state)
     lock_table_destroy(table);
 }
 
+// --- many ---
+
+#define MANY 1000000u
+
+static double cpu_seconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static double told(const char *what, double since)
+{
+    double now = cpu_seconds();
+    printf("%-62s %5.2f s of CPU\n", what, now - since);
+    return now;
+}
+
+// A number below MANY for each i, all different, in no order.
+static uint64_t scattered(uint64_t i)
+{
+    return i * 611953u % MANY; // a prime that does not divide MANY
+}
+
+// Every second byte of one file, by two owners in turn: no range touches another of its owner.
+static void a_million_ranges_in_one_file(void **state)
+{
+    (void)state;
+    struct grants grants;
+    struct lock_table *table = table_of(MANY, &grants);
+    double since = cpu_seconds();
+    for (uint64_t i = 0; i < MANY; i++) {
+        uint64_t at = scattered(i);
+        assert_int_equal(ask(table, INO, 1 + at % 2, FS_LOCK_WRITE, 2 * at, 2 * at, 0), 0);
+    }
+    since = told("1,000,000 ranges of one file taken", since);
+    assert_int_equal(lock_count(table), MANY);
+    assert_int_equal(ask(table, INO, 3, FS_LOCK_WRITE, 1, 1, 0), -ENOLCK);
+    assert_int_equal(ask(table, INO + 1, 1, FS_LOCK_READ, 0, 0, 0), -ENOLCK);
+    for (uint64_t at = 0; at < MANY; at++)
+        assert_int_equal(ask(table, INO, 1 + (at + 1) % 2, FS_LOCK_READ, 2 * at, END, 0), -EAGAIN);
+    since = told("1,000,000 times refused, each time to the end of the file", since);
+    for (uint64_t i = 0; i < MANY; i++) {
+        uint64_t at = scattered(i);
+        assert_int_equal(ask(table, INO, 1 + at % 2, FS_LOCK_UNLOCK, 2 * at, 2 * at, 0), 0);
+    }
+    told("1,000,000 ranges given back", since);
+    assert_int_equal(lock_count(table), 0);
+    lock_table_destroy(table);
+}
+
+struct queue {
+    uint64_t last; // ticket that was granted
+};
+
+static void next_in_queue(void *context, lock_session session, uint64_t ticket)
+{
+    struct queue *queue = context;
+    (void)session;
+    assert_int_equal(ticket, queue->last + 1);
+    queue->last = ticket;
+}
+
+// For a whole file, half of the time while its holder and every waiter hold something else, so that each
+// waiter is searched for deadlocks.
+static void many_waiters_for_one_file(void **state)
+{
+    enum { WAITERS = 200000 };
+    (void)state;
+    struct queue queue = {0};
+    struct lock_table *table;
+    assert_int_equal(lock_table_create(MANY, next_in_queue, &queue, &table), 0);
+    double since = cpu_seconds();
+    assert_int_equal(ask(table, INO, 1, FS_LOCK_WRITE, 0, END, 0), 0);
+    for (uint64_t i = 1; i <= WAITERS; i++) {
+        if (i % 2)
+            assert_int_equal(ask(table, INO + 1, 1 + i, FS_LOCK_WRITE, i, i, 0), 0);
+        assert_int_equal(ask(table, INO, 1 + i, FS_LOCK_WRITE, 0, END, i), 1);
+    }
+    since = told("200,000 waiters queued for one file", since);
+    for (uint64_t i = 1; i <= WAITERS; i++) {
+        assert_int_equal(ask(table, INO, i, FS_LOCK_UNLOCK, 0, END, 0), 0);
+        assert_true(queue.last >= i);
+    }
+    told("200,000 waiters granted one after the other", since);
+    assert_int_equal(queue.last, WAITERS);
+    lock_release_session(table, WAITERS + 1);
+    lock_table_destroy(table);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_operations),
         cmocka_unit_test(cycles_are_deadlocks),
         cmocka_unit_test(upgrade_by_two_readers_is_a_deadlock),
         cmocka_unit_test(no_false_deadlock),
         cmocka_unit_test(ends_of_the_range),
         cmocka_unit_test(bound_holds),
+        cmocka_unit_test(a_million_ranges_in_one_file),
+        cmocka_unit_test(many_waiters_for_one_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

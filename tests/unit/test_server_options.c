@@ -37,6 +37,7 @@ static void defaults(void **state UNUSED)
     assert_false(options.insecure);
     assert_false(options.log_json);
     assert_int_equal(options.lease_ms, 10000);
+    assert_int_equal(options.max_locks, 1000000);
     assert_int_equal(options.log_level, LOG_INFO);
     char reason[OPTIONS_REASON_SIZE];
     assert_int_equal(options_check(&options, reason), 0);
@@ -47,7 +48,7 @@ static void everything(void **state UNUSED)
     struct options options;
     assert_int_equal(parse(&options, "--data", "/d", "--listen", "127.0.0.1:0", "--listen=[::1]:7400",
                            "--api", "127.0.0.2:80", "--durability", "strict", "--insecure", "--lease", "2.5",
-                           "--log-level", "debug", "--log-json", NULL),
+                           "--max-locks", "7", "--log-level", "debug", "--log-json", NULL),
                      0);
     assert_string_equal(options.data, "/d");
     assert_int_equal(options.n_listen, 2);
@@ -56,6 +57,7 @@ static void everything(void **state UNUSED)
     assert_string_equal(options.api.text, "127.0.0.2:80");
     assert_true(options.strict && options.insecure && options.log_json);
     assert_int_equal(options.lease_ms, 2500);
+    assert_int_equal(options.max_locks, 7);
     assert_int_equal(options.log_level, LOG_DEBUG);
 }
 
@@ -81,6 +83,11 @@ static void usage_errors(void **state UNUSED)
         {"--lease", "3601"},
         {"--lease", "nan"},
         {"--lease", ""},
+        {"--max-locks", "0"},
+        {"--max-locks", "-1"},
+        {"--max-locks", "100000001"},
+        {"--max-locks", "1k"},
+        {"--max-locks", ""},
         {"--log-level", "shouting"},
         {"--data", ""},
         {"--no-such-option", "x"},
