@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small programs that change files in place, follow them, lock them, or replace them, with a second client looking on."""
+import errno
 import fcntl
 import os
 import shutil
 import signal
+import socket
+import stat
 import subprocess
 import threading
 
@@ -51,7 +54,7 @@ class Editing(ProgramCase):
         self.both("sh", "-c", "tee one two three <dir0/text4 >/dev/null; cp --backup=numbered one two; mv -b three two; "
                               "shred -u -n 1 one; mkdir -p p/q/r; rmdir -p p/q/r; cat <<X >here\n$(ls)\nX\n")
         self.both("sh", "-c", "set -C; echo x >new && ! echo y 2>/dev/null >new; cat new")
-        self.both("sh", "-c", "mkfifo pipe; (echo through >pipe &) ; cat pipe; test -p pipe && rm pipe")
+        self.both("sh", "-c", "mkfifo pipe; echo through >pipe & cat pipe; wait; test -p pipe && rm pipe")
 
     def test_parallel_touch_and_remove(self):
         run("sh", "-c", "seq 600 | xargs -P 8 -n 20 touch & cd '%s' && seq 601 1200 | xargs -P 8 -n 20 touch; wait" % self.b,
@@ -89,6 +92,34 @@ class Editing(ProgramCase):
         names = run("sh", "-c", "for i in 1 2 3 4 5; do mktemp -p . ; mktemp -d -p '%s'; done" % self.b, cwd=self.a).split()
         self.assertEqual(len(set(os.path.basename(n) for n in names)), 10)
         self.assertEqual(len(os.listdir(self.a)), 10)
+
+
+class Meeting(ProgramCase):
+    """Pipes and sockets are met through their inode, and each mount has its own: processes on one mount meet, others do not."""
+
+    def test_named_pipe(self):
+        os.mkfifo(self.a + "/pipe")
+        reader = os.open(self.a + "/pipe", os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        run("sh", "-c", "echo through >pipe", cwd=self.a)
+        self.assertEqual(os.read(reader, 100), b"through\n")
+        with self.assertRaises(OSError) as caught:
+            os.close(os.open(self.b + "/pipe", os.O_WRONLY | os.O_NONBLOCK))
+        self.assertEqual(caught.exception.errno, errno.ENXIO)  # nobody reads it there
+
+    def test_unix_socket(self):
+        with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as client:
+            listener.bind(self.a + "/socket")
+            listener.listen()
+            with self.assertRaises(ConnectionRefusedError):
+                client.connect(self.b + "/socket")
+            run("/usr/bin/python3", "-c", "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); "
+                "s.send(b'through')", self.a + "/socket")
+            with listener.accept()[0] as connection:
+                self.assertEqual(connection.recv(100), b"through")
+        self.assertTrue(stat.S_ISSOCK(os.stat(self.b + "/socket").st_mode))
+        os.unlink(self.b + "/socket")
+        self.assertEqual(os.listdir(self.a), [])
 
 
 class Logs(ProgramCase):
