@@ -68,6 +68,13 @@ class QuotaCase(unittest.TestCase):
         quota = self.listed(access_point or self.ap)
         return quota["UsedBytes"], quota["UsedInodes"]
 
+    def assert_used(self, bytes_, inodes):
+        """Soon: the kernel tells of a close after close(2) has returned, and an unlinked file is charged until then."""
+        try:
+            harness.wait_for(lambda: self.used() == (bytes_, inodes), 10)
+        except AssertionError:
+            self.assertEqual(self.used(), (bytes_, inodes))
+
     def assert_errno(self, number, call, *args):
         with self.assertRaises(OSError) as caught:
             call(*args)
@@ -76,8 +83,8 @@ class QuotaCase(unittest.TestCase):
     def assert_agrees(self, mount, without=()):
         """The list, statvfs and df tell what a walk finds."""
         found_bytes, found_inodes = recount(self.top, without)
+        self.assert_used(found_bytes, found_inodes)
         quota = self.listed(self.ap)
-        self.assertEqual((quota["UsedBytes"], quota["UsedInodes"]), (found_bytes, found_inodes))
         seen = os.statvfs(mount)
         self.assertEqual(seen.f_blocks * seen.f_frsize, quota["Bytes"])
         self.assertEqual(seen.f_bavail, (quota["Bytes"] - found_bytes) // seen.f_frsize)
@@ -97,13 +104,13 @@ class Limits(QuotaCase):
         self.assertEqual(read_file(path), b"x" * (10 * KIB - 1))
         self.assert_errno(errno.EDQUOT, os.truncate, path, 10 * KIB + 1)
         write_file(path, b"y", os.O_APPEND)
-        self.assertEqual(self.used(), (10 * KIB, 2))
+        self.assert_used(10 * KIB, 2)
         self.assert_errno(errno.EDQUOT, write_file, path, b"z", os.O_APPEND)
         write_file(path, b"z" * 10 * KIB)  # in place
         os.truncate(path, 5)
         write_file(os.path.join(self.b, "g"), b"x" * (10 * KIB - 5))
         self.assert_errno(errno.EDQUOT, os.truncate, path, 6)
-        self.assertEqual(self.used(), (10 * KIB, 3))
+        self.assert_used(10 * KIB, 3)
 
     def test_inodes_are_exact(self):
         self.open_quota(inodes=3)
@@ -117,8 +124,9 @@ class Limits(QuotaCase):
         os.link(os.path.join(self.a, "d", "f"), new)
         os.unlink(new)
         os.unlink(os.path.join(self.a, "d", "f"))
+        self.assert_used(0, 2)
         os.symlink("x", new)
-        self.assertEqual(self.used(), (0, 3))
+        self.assert_used(0, 3)
 
     def test_a_change_holds_at_once(self):
         self.open_quota(bytes_=KIB)
@@ -147,10 +155,10 @@ class Limits(QuotaCase):
         with open(path, "wb", buffering=0) as f:
             f.write(b"x" * KIB)
             os.unlink(os.path.join(self.b, "f"))
-            self.assertEqual(self.used(), (KIB, 2))
+            self.assert_used(KIB, 2)
             self.assert_errno(errno.EDQUOT, write_file, path, b"y")
         os.unlink(path)  # made by the write that failed
-        harness.wait_for(lambda: self.used() == (0, 1), 10)
+        self.assert_used(0, 1)
         write_file(path, b"y" * KIB)
 
     def test_the_whole_file_system(self):
@@ -186,13 +194,13 @@ class Domains(QuotaCase):
         self.assert_errno(errno.EXDEV, os.rename, os.path.join(self.top, "d"), os.path.join(outside, "d"))
         self.assert_errno(errno.EXDEV, os.link, os.path.join(self.top, "d", "g"), os.path.join(outside, "g"))
         os.rename(os.path.join(self.top, "d", "g"), os.path.join(self.top, "g"))
-        self.assertEqual(self.used(), (2000, 3))
+        self.assert_used(2000, 3)
         subprocess.run(["mv", os.path.join(outside, "f"), self.top], check=True, timeout=20)
         self.assertEqual(read_file(os.path.join(self.a, "f")), b"f" * 1000)
-        self.assertEqual(self.used(), (3000, 4))
+        self.assert_used(3000, 4)
         subprocess.run(["mv", os.path.join(self.top, "g"), os.path.join(self.top, "d"), outside], check=True, timeout=20)
         self.assertEqual(sorted(os.listdir(outside)), ["d", "g"])
-        self.assertEqual(self.used(), (1000, 2))
+        self.assert_used(1000, 2)
 
     def test_an_existing_directory_is_charged_with_what_it_holds(self):
         self.top = os.path.join(self.plain, "existing")
@@ -203,9 +211,9 @@ class Domains(QuotaCase):
         os.link(os.path.join(self.top, "f"), os.path.join(self.top, "d", "same"))
         self.ap = self.access_point("existing/d/inner", bytes_=64 * KIB, inodes=100)
         inner_ap, inner_top = self.ap, inner
-        self.assertEqual(self.used(), (3000, 2))
+        self.assert_used(3000, 2)
         self.ap = self.access_point("existing", bytes_=64 * KIB, inodes=100)
-        self.assertEqual(self.used(), (210, 4))
+        self.assert_used(210, 4)
         self.a = self.mount(self.ap)
         write_file(os.path.join(self.a, "d", "more"), b"x" * 5000)
         write_file(os.path.join(self.a, "d", "inner", "more"), b"x" * 60000)
@@ -328,7 +336,7 @@ class Races(QuotaCase):
         self.open_quota(bytes_=self.LIMIT)
         totals = self.race(fill, ((5000, 61, 1),), lambda: self.assertLessEqual(self.used()[0], self.LIMIT))
         self.assertEqual(sum(totals), self.LIMIT)
-        self.assertEqual(self.used(), (self.LIMIT, 5))
+        self.assert_used(self.LIMIT, 5)
         self.assertEqual(recount(self.top), (self.LIMIT, 5))
 
     def test_making_stops_at_the_inode(self):
