@@ -83,7 +83,18 @@ struct answer op_apply(const struct op *op, struct side *side); // as its user, 
 void slot_close(struct side *side, unsigned slot);
 
 // Leaves out the kinds that the file system of `side` answers with EOPNOTSUPP, and prints them.
-void kinds_probe(struct side *side);
+void kinds_probe(const struct side *side);
+
+struct answer answer_said(long result); // of a system call: the result, or errno
+
+// --- fsstress_xattr.c ---
+struct answer xattr_set(const struct op *op, struct side *side);
+struct answer xattr_get(const struct op *op, struct side *side);
+struct answer xattr_remove(const struct op *op, struct side *side);
+struct answer xattr_set_acl(const struct op *op, struct side *side);
+struct answer xattr_get_acl(const struct op *op, struct side *side);
+struct answer xattr_remove_acl(const struct op *op, struct side *side);
+bool xattr_has(int top, const char *need);
 
 // --- fsstress_draw.c ---
 extern const struct user users[]; // the first is root

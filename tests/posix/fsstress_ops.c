@@ -16,14 +16,13 @@
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/xattr.h>
 #include <unistd.h>
 
 enum { IO_MAX = 48 * 1024 };
 
 static uint8_t data[IO_MAX];
 
-static struct answer said(long result)
+struct answer answer_said(long result)
 {
     return (struct answer){.result = result < 0 ? -errno : result};
 }
@@ -58,10 +57,10 @@ static bool is_special(int fd)
 static struct answer apply_open(const struct op *op, struct side *side)
 {
     int fd = open_at(side->tops[op->through], op->path, op_open_flags(op), op->mode);
-    struct answer answer = said(fd < 0 ? -1 : 0);
+    struct answer answer = answer_said(fd < 0 ? -1 : 0);
     if (fd >= 0 && op->size > 0 && !is_special(fd)) {
         fill_data(op);
-        answer = said(write(fd, data, op->size));
+        answer = answer_said(write(fd, data, op->size));
     }
     if (fd >= 0)
         close(fd);
@@ -77,16 +76,16 @@ void slot_close(struct side *side, unsigned slot)
 
 static struct answer keep(const struct op *op, struct side *side, int fd)
 {
-    struct answer answer = said(fd < 0 ? -1 : 0);
+    if (fd < 0)
+        return answer_said(-1);
+    if (is_special(fd)) {
+        close(fd);
+        return answer_said(0);
+    }
     slot_close(side, op->slot);
     side->slot_tops[op->slot] = side->tops[op->through];
-    if (fd < 0)
-        return answer;
-    if (is_special(fd))
-        close(fd);
-    else
-        side->slots[op->slot] = fd;
-    return answer;
+    side->slots[op->slot] = fd;
+    return answer_said(0);
 }
 
 static struct answer apply_hold(const struct op *op, struct side *side)
@@ -103,14 +102,14 @@ static struct answer apply_nameless(const struct op *op, struct side *side)
 static struct answer apply_drop(const struct op *op, struct side *side)
 {
     slot_close(side, op->slot);
-    return said(0);
+    return answer_said(0);
 }
 
 // --- names ---
 
 static struct answer apply_mkdir(const struct op *op, struct side *side)
 {
-    return said(mkdirat(side->tops[op->through], op->path, op->mode));
+    return answer_said(mkdirat(side->tops[op->through], op->path, op->mode));
 }
 
 static struct answer apply_mknod(const struct op *op, struct side *side)
@@ -118,29 +117,29 @@ static struct answer apply_mknod(const struct op *op, struct side *side)
     static const mode_t types[] = {S_IFREG, S_IFREG, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK, 0, S_IFDIR};
     mode_t type = types[op->choice % 8];
     dev_t device = type == S_IFBLK ? makedev(259, 70000) : 0;
-    return said(mknodat(side->tops[op->through], op->path, type | op->mode, device));
+    return answer_said(mknodat(side->tops[op->through], op->path, type | op->mode, device));
 }
 
 static struct answer apply_unlink(const struct op *op, struct side *side)
 {
-    return said(unlinkat(side->tops[op->through], op->path, 0));
+    return answer_said(unlinkat(side->tops[op->through], op->path, 0));
 }
 
 static struct answer apply_rmdir(const struct op *op, struct side *side)
 {
-    return said(unlinkat(side->tops[op->through], op->path, AT_REMOVEDIR));
+    return answer_said(unlinkat(side->tops[op->through], op->path, AT_REMOVEDIR));
 }
 
 static struct answer apply_symlink(const struct op *op, struct side *side)
 {
-    return said(symlinkat(op->target, side->tops[op->through], op->path));
+    return answer_said(symlinkat(op->target, side->tops[op->through], op->path));
 }
 
 static struct answer apply_readlink(const struct op *op, struct side *side)
 {
     char target[PATH_MAX];
     ssize_t n = readlinkat(side->tops[op->through], op->path, target, 1 + op->choice % sizeof(target));
-    struct answer answer = said(n);
+    struct answer answer = answer_said(n);
     answer.digest = n < 0 ? 0 : digest_add(0, target, (size_t)n);
     return answer;
 }
@@ -148,7 +147,7 @@ static struct answer apply_readlink(const struct op *op, struct side *side)
 static struct answer apply_link(const struct op *op, struct side *side)
 {
     int top = side->tops[op->through];
-    return said(linkat(top, op->path, top, op->other_path, op->choice & 1 ? AT_SYMLINK_FOLLOW : 0));
+    return answer_said(linkat(top, op->path, top, op->other_path, op->choice & 1 ? AT_SYMLINK_FOLLOW : 0));
 }
 
 static struct answer apply_link_slot(const struct op *op, struct side *side)
@@ -157,14 +156,14 @@ static struct answer apply_link_slot(const struct op *op, struct side *side)
         return (struct answer){.result = -EBADF};
     char path[40];
     snprintf(path, sizeof(path), "/proc/self/fd/%d", side->slots[op->slot]);
-    return said(linkat(AT_FDCWD, path, side->slot_tops[op->slot], op->path, AT_SYMLINK_FOLLOW));
+    return answer_said(linkat(AT_FDCWD, path, side->slot_tops[op->slot], op->path, AT_SYMLINK_FOLLOW));
 }
 
 static struct answer apply_rename(const struct op *op, struct side *side)
 {
     static const unsigned flags[] = {0, 0, 0, 0, 0, 1, 1, 2, 2, 2, 4, 5, 3, 6, 8};
     int top = side->tops[op->through];
-    return said(syscall(SYS_renameat2, top, op->path, top, op->other_path, flags[op->choice % 15]));
+    return answer_said(syscall(SYS_renameat2, top, op->path, top, op->other_path, flags[op->choice % 15]));
 }
 
 // Below an open directory, which may have been removed.
@@ -175,13 +174,13 @@ static struct answer apply_below_slot(const struct op *op, struct side *side)
     int fd = side->slots[op->slot];
     switch (op->choice / 4 % 4) {
     case 0:
-        return said(mkdirat(fd, name, op->mode));
+        return answer_said(mkdirat(fd, name, op->mode));
     case 1:
-        return said(mknodat(fd, name, S_IFREG | op->mode, 0));
+        return answer_said(mknodat(fd, name, S_IFREG | op->mode, 0));
     case 2:
-        return said(unlinkat(fd, name, 0));
+        return answer_said(unlinkat(fd, name, 0));
     default:
-        return said(renameat(fd, name, side->slot_tops[op->slot], op->path));
+        return answer_said(renameat(fd, name, side->slot_tops[op->slot], op->path));
     }
 }
 
@@ -189,31 +188,32 @@ static struct answer apply_below_slot(const struct op *op, struct side *side)
 
 static struct answer apply_chmod(const struct op *op, struct side *side)
 {
-    return said(fchmodat(side->tops[op->through], op->path, op->mode, 0));
+    return answer_said(fchmodat(side->tops[op->through], op->path, op->mode, 0));
 }
 
 static struct answer apply_chown(const struct op *op, struct side *side)
 {
     int flags = op->choice & 1 ? AT_SYMLINK_NOFOLLOW : 0;
-    return said(fchownat(side->tops[op->through], op->path, op->uid, op->gid, flags));
+    return answer_said(fchownat(side->tops[op->through], op->path, op->uid, op->gid, flags));
 }
 
 static struct answer apply_utimens(const struct op *op, struct side *side)
 {
     int flags = op->choice & 1 ? AT_SYMLINK_NOFOLLOW : 0;
-    return said(utimensat(side->tops[op->through], op->path, op->choice & 30 ? op->times : NULL, flags));
+    return answer_said(
+        utimensat(side->tops[op->through], op->path, op->choice & 30 ? op->times : NULL, flags));
 }
 
 static struct answer apply_truncate(const struct op *op, struct side *side)
 {
     char path[STRESS_PATH_MAX + 40];
     snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", side->tops[op->through], op->path);
-    return said(truncate(path, op->offset));
+    return answer_said(truncate(path, op->offset));
 }
 
 static struct answer apply_access(const struct op *op, struct side *side)
 {
-    return said(faccessat(side->tops[op->through], op->path, (int)(op->choice % 8), AT_EACCESS));
+    return answer_said(faccessat(side->tops[op->through], op->path, (int)(op->choice % 8), AT_EACCESS));
 }
 
 static struct answer apply_attributes_of_slot(const struct op *op, struct side *side)
@@ -221,13 +221,13 @@ static struct answer apply_attributes_of_slot(const struct op *op, struct side *
     int fd = side->slots[op->slot];
     switch (op->choice % 4) {
     case 0:
-        return said(fchmod(fd, op->mode));
+        return answer_said(fchmod(fd, op->mode));
     case 1:
-        return said(fchown(fd, op->uid, op->gid));
+        return answer_said(fchown(fd, op->uid, op->gid));
     case 2:
-        return said(futimens(fd, op->choice & 60 ? op->times : NULL));
+        return answer_said(futimens(fd, op->choice & 60 ? op->times : NULL));
     default:
-        return said(ftruncate(fd, op->offset));
+        return answer_said(ftruncate(fd, op->offset));
     }
 }
 
@@ -236,58 +236,11 @@ static struct answer apply_statvfs(const struct op *op, struct side *side)
     struct statvfs stat;
     int fd = openat(side->tops[op->through], op->path, O_PATH);
     if (fd < 0)
-        return said(-1);
-    struct answer answer = said(fstatvfs(fd, &stat));
+        return answer_said(-1);
+    struct answer answer = answer_said(fstatvfs(fd, &stat));
     answer.digest = answer.result < 0 ? 0 : stat.f_namemax;
     close(fd);
     return answer;
-}
-
-// --- extended attributes ---
-
-static const char *xattr_name(const struct op *op)
-{
-    static const char *const names[] = {"user.a", "user.b",    "user.a", "user.b",
-                                        "user.a", "trusted.a", "user.",  "nothing.a"};
-    return names[op->choice % 8];
-}
-
-static int open_for_xattr(const struct op *op, struct side *side, char path[static STRESS_PATH_MAX + 40])
-{
-    snprintf(path, STRESS_PATH_MAX + 40, "/proc/self/fd/%d/%s", side->tops[op->through], op->path);
-    return op->path[0] == 0 ? -ENOENT : 0;
-}
-
-static struct answer apply_setxattr(const struct op *op, struct side *side)
-{
-    static const int flags[] = {0, 0, XATTR_CREATE, XATTR_REPLACE};
-    char path[STRESS_PATH_MAX + 40];
-    if (open_for_xattr(op, side, path) < 0)
-        return (struct answer){.result = -ENOENT};
-    fill_data(op);
-    int set = flags[op->choice / 8 % 4];
-    return said(op->choice & 64 ? lsetxattr(path, xattr_name(op), data, op->size % 300, set)
-                                : setxattr(path, xattr_name(op), data, op->size % 300, set));
-}
-
-static struct answer apply_getxattr(const struct op *op, struct side *side)
-{
-    char path[STRESS_PATH_MAX + 40];
-    if (open_for_xattr(op, side, path) < 0)
-        return (struct answer){.result = -ENOENT};
-    ssize_t n = op->choice & 64 ? lgetxattr(path, xattr_name(op), data, op->size % 300)
-                                : getxattr(path, xattr_name(op), data, op->size % 300);
-    struct answer answer = said(n);
-    answer.digest = n > 0 && op->size % 300 > 0 ? digest_add(0, data, (size_t)n) : 0;
-    return answer;
-}
-
-static struct answer apply_removexattr(const struct op *op, struct side *side)
-{
-    char path[STRESS_PATH_MAX + 40];
-    if (open_for_xattr(op, side, path) < 0)
-        return (struct answer){.result = -ENOENT};
-    return said(op->choice & 64 ? lremovexattr(path, xattr_name(op)) : removexattr(path, xattr_name(op)));
 }
 
 // --- contents ---
@@ -295,10 +248,10 @@ static struct answer apply_removexattr(const struct op *op, struct side *side)
 static struct answer apply_read(const struct op *op, struct side *side)
 {
     int fd = open_at(side->tops[op->through], op->path, O_RDONLY, 0);
-    struct answer answer = said(fd < 0 ? -1 : 0);
+    struct answer answer = answer_said(fd < 0 ? -1 : 0);
     if (fd >= 0 && !is_special(fd)) {
         ssize_t n = pread(fd, data, op->size, op->offset);
-        answer = said(n);
+        answer = answer_said(n);
         answer.digest = n > 0 ? digest_add(0, data, (size_t)n) : 0;
     }
     if (fd >= 0)
@@ -311,7 +264,7 @@ static struct answer apply_list(const struct op *op, struct side *side)
     int fd = openat(side->tops[op->through], op->path, O_RDONLY | O_DIRECTORY);
     DIR *stream = fd < 0 ? NULL : fdopendir(fd);
     if (stream == NULL)
-        return said(-1);
+        return answer_said(-1);
     struct answer answer = {0};
     struct dirent *entry;
     while ((errno = 0, entry = readdir(stream)) != NULL) {
@@ -327,7 +280,7 @@ static struct answer apply_list(const struct op *op, struct side *side)
 static struct answer apply_read_slot(const struct op *op, struct side *side)
 {
     ssize_t n = pread(side->slots[op->slot], data, op->size, op->offset);
-    struct answer answer = said(n);
+    struct answer answer = answer_said(n);
     answer.digest = n > 0 ? digest_add(0, data, (size_t)n) : 0;
     return answer;
 }
@@ -335,19 +288,19 @@ static struct answer apply_read_slot(const struct op *op, struct side *side)
 static struct answer apply_write_slot(const struct op *op, struct side *side)
 {
     fill_data(op);
-    return said(pwrite(side->slots[op->slot], data, op->size, op->offset));
+    return answer_said(pwrite(side->slots[op->slot], data, op->size, op->offset));
 }
 
 static struct answer apply_sync_slot(const struct op *op, struct side *side)
 {
-    return said(op->choice & 1 ? fsync(side->slots[op->slot]) : fdatasync(side->slots[op->slot]));
+    return answer_said(op->choice & 1 ? fsync(side->slots[op->slot]) : fdatasync(side->slots[op->slot]));
 }
 
 // --- the list ---
 
 struct kind kinds[] = {
     {"open", 20, OPENS | USES_PATH | USES_CHOICE | USES_MODE | USES_RANGE, apply_open, NULL},
-    {"hold", 10, OPENS | USES_PATH | USES_CHOICE | USES_MODE | USES_SLOT, apply_hold, NULL},
+    {"hold", 16, OPENS | USES_PATH | USES_CHOICE | USES_MODE | USES_SLOT, apply_hold, NULL},
     {"hold a file without a name", 3, USES_PATH | USES_CHOICE | USES_MODE | USES_SLOT, apply_nameless,
      "O_TMPFILE"},
     {"drop", 3, USES_SLOT, apply_drop, NULL},
@@ -369,9 +322,13 @@ struct kind kinds[] = {
     {"attributes of the slot", 8, USES_SLOT | USES_MODE | USES_OWNER | USES_CHOICE | USES_RANGE | USES_TIMES,
      apply_attributes_of_slot, NULL},
     {"statvfs", 1, USES_PATH, apply_statvfs, NULL},
-    {"setxattr", 8, SETS_XATTR | USES_PATH | USES_CHOICE | USES_RANGE, apply_setxattr, "extended attributes"},
-    {"getxattr", 3, USES_PATH | USES_CHOICE | USES_RANGE, apply_getxattr, "extended attributes"},
-    {"removexattr", 3, USES_PATH | USES_CHOICE, apply_removexattr, "extended attributes"},
+    {"setxattr", 8, SETS_XATTR | USES_PATH | USES_CHOICE | USES_RANGE, xattr_set, "extended attributes"},
+    {"getxattr", 3, USES_PATH | USES_CHOICE | USES_RANGE, xattr_get, "extended attributes"},
+    {"removexattr", 3, USES_PATH | USES_CHOICE, xattr_remove, "extended attributes"},
+    {"set an access list of", 8, SETS_XATTR | USES_PATH | USES_CHOICE | USES_MODE, xattr_set_acl,
+     "access lists"},
+    {"get an access list of", 3, USES_PATH | USES_CHOICE, xattr_get_acl, "access lists"},
+    {"remove an access list of", 3, USES_PATH | USES_CHOICE, xattr_remove_acl, "access lists"},
     {"read", 6, USES_PATH | USES_RANGE, apply_read, NULL},
     {"list", 4, USES_PATH, apply_list, NULL},
     {"read the slot", 4, USES_SLOT | USES_RANGE, apply_read_slot, NULL},
@@ -381,23 +338,25 @@ struct kind kinds[] = {
 
 const unsigned n_kinds = sizeof(kinds) / sizeof(kinds[0]);
 
-void kinds_probe(struct side *side)
+// Whether the file system at top has what a kind needs.
+static bool has(int top, const char *need)
 {
-    int nameless = openat(side->tops[0], ".", O_TMPFILE | O_RDWR, 0600);
-    bool no_nameless = nameless < 0 && errno == EOPNOTSUPP;
-    if (nameless >= 0)
-        close(nameless);
-    char path[40];
-    snprintf(path, sizeof(path), "/proc/self/fd/%d/", side->tops[0]);
-    bool no_xattrs = setxattr(path, "user.probe", "", 0, 0) < 0 && errno == EOPNOTSUPP;
-    if (!no_xattrs)
-        removexattr(path, "user.probe");
+    if (strcmp(need, "O_TMPFILE") != 0)
+        return xattr_has(top, need);
+    int fd = openat(top, ".", O_TMPFILE | O_RDWR, 0600);
+    bool lacks = fd < 0 && errno == EOPNOTSUPP;
+    if (fd >= 0)
+        close(fd);
+    return !lacks;
+}
+
+void kinds_probe(const struct side *side)
+{
     for (unsigned i = 0; i < n_kinds; i++) {
-        const char *needs = kinds[i].needs;
-        if (needs != NULL && (strcmp(needs, "O_TMPFILE") == 0 ? no_nameless : no_xattrs)) {
-            kinds[i].uses |= LEFT_OUT;
-            printf("fsstress: left out, since the mount answers EOPNOTSUPP: %s\n", kinds[i].name);
-        }
+        if (kinds[i].needs == NULL || has(side->tops[0], kinds[i].needs))
+            continue;
+        kinds[i].uses |= LEFT_OUT;
+        printf("fsstress: left out, since the mount answers EOPNOTSUPP: %s\n", kinds[i].name);
     }
 }
 
