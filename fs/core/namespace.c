@@ -74,7 +74,7 @@ int check_make(struct core *core, const struct fs_cred *cred, fs_ino parent, str
         return result == 0 ? -EEXIST : result;
     if (directory->stored.attr.nlink == 0)
         return -ENOENT;
-    result = inode_may(core, cred, directory, FS_MAY_WRITE);
+    result = inode_may(core, cred, directory, FS_MAY_WRITE | FS_MAY_EXEC);
     if (result == 0)
         *ret_directory = directory;
     return result;

@@ -252,8 +252,9 @@ int core_removexattr(struct core *core, const struct fs_cred *cred, fs_ino ino, 
     if (result != 0)
         return result;
     struct store_inode stored = inode->stored;
-    stored_touch(&stored, core_now(core), false);
-    if (space == SPACE_ACL) // one that is not there is no error
+    if (space != SPACE_ACL || (stored.flags & flag_of(name)))
+        stored_touch(&stored, core_now(core), false);
+    if (space == SPACE_ACL) // one that is not there is no error, and no change
         result = inode_acl_set(core, cred, &stored, flag_of(name) == INODE_ACL_DEFAULT, NULL, 0);
     else
         result = inode_xattr_remove(core, &stored, name);

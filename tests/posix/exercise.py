@@ -60,14 +60,16 @@ def where(pid):
         return str(error)
 
 
-def run(program, directories, seed, seconds, words=(), output=None):
-    """Runs an exerciser on (mount, mount, host directory); returns its exit status, and fails when it does not end."""
+def run(program, directories, seed, seconds, words=(), output=None, going=lambda: True):
+    """Runs an exerciser on (mount, mount, host directory); returns its exit status, and fails when it does not end. When
+    going() is false it is ended."""
     command = [os.path.join(harness.BUILD, "posix", program), "--seed", str(seed), "--seconds", str(seconds), *words,
                *directories]
     process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT if output else None)
     try:
-        return process.wait(seconds + GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
+        harness.wait_for(lambda: process.poll() is not None or not going(), seconds + GRACE_SECONDS)
+        return process.poll()
+    except AssertionError:
         raise AssertionError("%s --seed %d hangs: %s" % (program, seed, where(process.pid)))
     finally:
         if process.poll() is None:
@@ -78,7 +80,8 @@ def run(program, directories, seed, seconds, words=(), output=None):
 def run_with_kills(server, program, directories, seed, seconds, words=(), output=None):
     """Returns the exit status and how often the server was killed."""
     with Kills(server, seed) as kills:
-        status = run(program, directories, seed, seconds, words if program == "fsx" else ["--restarts", *words], output)
+        words = words if program == "fsx" else ["--restarts", *words]
+        status = run(program, directories, seed, seconds, words, output, kills.thread.is_alive)
     return status, kills.n
 
 

@@ -114,6 +114,19 @@ class Lists(AclCase):
             self.both(lambda top: os.setxattr(os.path.join(top, "l"), kind, acl(*named), follow_symlinks=False))
             self.both(lambda top: os.getxattr(os.path.join(top, "l"), kind, follow_symlinks=False))
 
+    def test_removing_none_changes_no_time(self):
+        self.make("d", stat.S_IFDIR | 0o750)
+        for top in (self.host, self.a):
+            path = os.path.join(top, "d")
+            for kind in (ACCESS, DEFAULT):
+                before = os.stat(path).st_ctime_ns
+                os.removexattr(path, kind)
+                self.assertEqual(os.stat(path).st_ctime_ns, before, (path, kind))
+                os.setxattr(path, kind, acl((USER_OBJ, 7), (USER, 5, 1001), (GROUP_OBJ, 5), (MASK, 7), (OTHER, 0)))
+                before = os.stat(path).st_ctime_ns
+                os.removexattr(path, kind)
+                self.assertGreater(os.stat(path).st_ctime_ns, before, (path, kind))
+
     def test_only_the_owner_sets(self):
         self.make("f", stat.S_IFREG | 0o666)
         value = acl((USER_OBJ, 6), (USER, 6, 1001), (GROUP_OBJ, 6), (MASK, 6), (OTHER, 6))

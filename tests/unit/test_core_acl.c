@@ -283,6 +283,24 @@ static void setgid_stays_with_members(void **state)
     teardown(&w);
 }
 
+// A name is made by one entry that grants both to write and to search: two groups' bits do not add up.
+static void groups_do_not_add_up(void **state)
+{
+    (void)state;
+    static const uint32_t groups[] = {201, 202};
+    const struct fs_cred member = {.uid = 103, .gid = 201, .n_groups = 2, .groups = groups};
+    const struct core_make make = {.mode = S_IFREG | 0600};
+    struct world w;
+    struct fs_attr attr;
+    setup(&w);
+    fs_ino d = make_owned(&w, "d", S_IFDIR | 0700);
+    assert_int_equal(set(&w, &owner, d, ACCESS, "u::rwx,g::---,g:201:rw-,g:202:r-x,m::rwx,o::---"), 0);
+    assert_int_equal(core_make(w.core, &member, d, NAME("f"), &make, &attr), -EACCES);
+    assert_int_equal(set(&w, &owner, d, ACCESS, "u::rwx,g::---,g:201:rw-,g:202:-wx,m::rwx,o::---"), 0);
+    assert_int_equal(core_make(w.core, &member, d, NAME("f"), &make, &attr), 0);
+    teardown(&w);
+}
+
 // What is made below a default list, with the umask 027 that then does not count.
 static void new_inodes_inherit(void **state)
 {
@@ -557,6 +575,7 @@ int main(void)
         cmocka_unit_test(forms_refused),
         cmocka_unit_test(mode_and_list_agree),
         cmocka_unit_test(setgid_stays_with_members),
+        cmocka_unit_test(groups_do_not_add_up),
         cmocka_unit_test(new_inodes_inherit),
         cmocka_unit_test(roots_inherit_nothing),
         cmocka_unit_test(every_operation_asks),
