@@ -197,14 +197,17 @@ static void wait_cancel(struct lock_wait *wait)
 }
 
 // The server's verdict decides what the caller hears, unless it is away.
-static void on_wait_interrupt(fuse_req_t fuse, void *data)
+static void wait_interrupt(struct lock_wait *wait)
 {
-    struct lock_wait *wait = data;
-    struct mount *mount = wait->mount;
-    (void)fuse;
-    if (!rpc_is_up(mount->rpc))
+    if (!rpc_is_up(wait->mount->rpc))
         wait_leave(wait, -EINTR);
     wait_cancel(wait);
+}
+
+static void on_wait_interrupt(fuse_req_t fuse, void *data)
+{
+    (void)fuse;
+    wait_interrupt(data);
 }
 
 static void waiting_done(struct request *request, struct reader *body)
@@ -225,10 +228,12 @@ static void waiting_done(struct request *request, struct reader *body)
     wait->queued = true;
     if (wait->lock.kind == FS_LOCK_FLOCK)
         record_none(wait->mount, wait->open_id, wait->lock);
-    if (wait->fuse)
-        fuse_req_interrupt_func(wait->fuse, on_wait_interrupt, wait);
+    // libfuse would call for an interrupt that came before with the request's lock held, and destroy that
+    // lock when the call answers the request.
+    if (!wait->fuse || fuse_req_interrupted(wait->fuse))
+        wait_interrupt(wait);
     else
-        wait_cancel(wait);
+        fuse_req_interrupt_func(wait->fuse, on_wait_interrupt, wait);
 }
 
 static void waiting_gone(struct request *request)
@@ -362,8 +367,8 @@ static void again_failed(struct request *request, int error)
         wait_end(wait, error);
 }
 
-// A wait whose SETLK was not answered is asked for by that one, sent again; a cancelled one has ended with the
-// server, as its cancel will hear.
+// A wait whose SETLK was not answered is asked for by that one, sent again; a cancelled one has ended with
+// the server, as its cancel will hear.
 void locks_ask_again(struct mount *mount)
 {
     for (struct table_node *node = table_first(&mount->waits); node; node = table_next(&mount->waits, node)) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// berth: finds the command and runs it. `fs` and `ap` are berth-api's, a program of its own, so that a mount
-// loads no HTTP library.
+// berth: finds the command and runs it. What talks to the server's API is berth-api's, a program of its own,
+// so that a mount loads no HTTP library.
 #include "client/commands.h"
 #include "fs/base/check.h"
 #include <errno.h>
@@ -13,9 +13,12 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv); // NULL: not built yet
 } commands[] = {
-    {"mount", cmd_mount}, {"umount", cmd_umount}, {"status", cmd_status}, {"clients", NULL},
-    {"locks", NULL},      {"evict", NULL},        {"bench", NULL},
+    {"mount", cmd_mount},
+    {"umount", cmd_umount},
+    {"status", cmd_status},
+    {"bench", NULL},
 };
+static const char *const api_commands[] = {"fs", "ap", "clients", "locks", "evict"};
 
 static int usage(FILE *out, int code)
 {
@@ -25,8 +28,10 @@ static int usage(FILE *out, int code)
           "       berth status [--json] MOUNTPOINT\n"
           "       berth fs create|list|quota|delete [OPTION...]\n"
           "       berth ap create|list|quota|delete [OPTION...]\n"
-          "Mounts access points of a berthd, and manages its file systems and access points. Each command "
-          "has --help.\n",
+          "       berth clients|locks [--fs FS] [--json]\n"
+          "       berth evict CLIENT\n"
+          "Mounts access points of a berthd, and manages its file systems, access points and clients. Each "
+          "command has --help.\n",
           out);
     return code;
 }
@@ -57,8 +62,10 @@ int main(int argc, char **argv)
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--help") == 0)
         return usage(stdout, 0);
-    if (strcmp(name, "fs") == 0 || strcmp(name, "ap") == 0)
-        return run_api(argv);
+    for (size_t i = 0; i < ARRAY_LEN(api_commands); i++) {
+        if (strcmp(api_commands[i], name) == 0)
+            return run_api(argv);
+    }
     for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
         if (strcmp(commands[i].name, name) != 0)
             continue;

@@ -290,7 +290,7 @@ int mount_serve(const struct mount_options *options, int report_fd)
     struct mount mount = {.options = *options, .env = env_system, .report_fd = report_fd};
     char client_name[WIRE_TEXT_MAX], host[256] = "";
     gethostname(host, sizeof(host) - 1);
-    snprintf(client_name, sizeof(client_name), "%s:%.*s", host, 200, options->mountpoint);
+    snprintf(client_name, sizeof(client_name), "%s:%d:%.*s", host, (int)getpid(), 200, options->mountpoint);
     mount.since_ns = env_monotonic_ns(&mount.env);
     int result = mount_open(&mount, client_name);
     if (result < 0) {

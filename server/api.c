@@ -59,6 +59,9 @@ static const struct route routes[] = {
     {"POST", "/create-tags/{}", "CreateTags", true, NULL},
     {"POST", "/delete-tags/{}", "DeleteTags", true, NULL},
     {"GET", "/tags/{}", "DescribeTags", false, NULL},
+    {"GET", "/berth/clients", "BerthListClients", false, api_list_clients},
+    {"DELETE", "/berth/clients/{}", "BerthEvictClient", false, api_evict_client},
+    {"GET", "/berth/locks", "BerthListLocks", false, api_list_locks},
     {"PUT", "/berth/quota/{}", "BerthPutQuota", true, api_put_quota},
     {"PUT", "/account-preferences", "PutAccountPreferences", true, NULL},
     {"GET", "/account-preferences", "DescribeAccountPreferences", false, NULL},
@@ -275,6 +278,7 @@ static void on_server_stopped(void *context)
     if (--api->servers_open > 0)
         return;
     api_release_jobs(api);
+    api_release_questions(api);
     void (*done)(void *) = api->done;
     void *done_context = api->done_context;
     free(api);
@@ -285,6 +289,7 @@ static void on_server_stopped(void *context)
 static void on_forgotten(void *context, struct http_request *request)
 {
     api_forget_request(context, request);
+    api_forget_question(context, request);
 }
 
 static void stop_server(struct api *api, struct http_server *server, uint64_t grace_ms)
@@ -326,6 +331,7 @@ int api_start(const struct api_options *options, struct api **ret_api)
         return -ENOMEM;
     api->options = *options;
     list_init(&api->hosting_jobs);
+    list_init(&api->questions);
     int result = api_finish_interrupted(api);
     if (result == 0)
         result = start_servers(api);

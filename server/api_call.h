@@ -14,6 +14,7 @@ struct api {
     struct api_options options;
     struct http_server *tcp, *unix_socket;
     struct list hosting_jobs; // file systems being removed
+    struct list questions;    // to the shards
     unsigned servers_open;
     void (*done)(void *context);
     void *done_context;
@@ -34,6 +35,7 @@ struct api_call {
     X(AccessPointLimitExceeded, 403)          \
     X(AccessPointNotFound, 404)               \
     X(BadRequest, 400)                        \
+    X(BerthClientNotFound, 404)               \
     X(FileSystemAlreadyExists, 409)           \
     X(FileSystemInUse, 409)                   \
     X(FileSystemLimitExceeded, 403)           \
@@ -106,6 +108,7 @@ typedef void api_operation(struct api_call *call);
 api_operation api_create_file_system, api_describe_file_systems, api_delete_file_system;
 api_operation api_create_access_point, api_describe_access_points, api_delete_access_point;
 api_operation api_put_quota;
+api_operation api_list_clients, api_list_locks, api_evict_client;
 api_operation api_tag_resource, api_untag_resource, api_list_tags_for_resource;
 
 // --- quotas (api_quota.c): not of EFS; the member is BerthQuota in creates and descriptions ---
@@ -125,6 +128,11 @@ int api_finish_interrupted(struct api *api); // at start: what a crash left half
 void api_forget_request(struct api *api,
                         const struct http_request *request); // it is being answered without us
 void api_release_jobs(struct api *api); // those under way finish by themselves, without the api
+
+// --- what operators ask the shards (api_clients.c) ---
+
+void api_forget_question(struct api *api, const struct http_request *request);
+void api_release_questions(struct api *api);
 
 // --- beside the API ---
 

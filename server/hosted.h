@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One open file system and everything about it: store, core, locks, sessions, and what is under way. All of
 // it belongs to its shard's thread. Private to the data plane: hosted.c, client.c, welcome.c, attached.c,
-// grace.c, keep.c, turn.c, sync.c, dispatch.c, op_*.c, shard.c.
+// grace.c, keep.c, turn.c, sync.c, dispatch.c, op_*.c, shard.c, census.c.
 #ifndef BERTH_SERVER_HOSTED_H
 #define BERTH_SERVER_HOSTED_H
 
@@ -65,7 +65,10 @@ struct attached {
     struct session *session;
     struct client *client; // NULL: disconnected
     enum attached_claim claim;
-    bool lost; // by a power loss: cannot be resumed, its client may claim under a new session
+    char client_name[SESSION_TEXT_SIZE]; // as of its last hello here; "" before
+    char peer[ADDRESS_TEXT_SIZE];
+    uint64_t hello_ns; // server's clock
+    bool lost;         // by a power loss: cannot be resumed, its client may claim under a new session
     bool expired, kept_expired; // now; as the store has it
     uint64_t heard_ms;          // loop time
     size_t owed;                // reply bytes made and not yet given to a connection

@@ -5,6 +5,7 @@
 #include "fs/base/log.h"
 #include "fs/store/store_sqlite.h"
 #include "server/attach.h"
+#include "server/census.h"
 #include "server/conn.h"
 #include "server/run_marker.h"
 #include "server/shard.h"
@@ -198,6 +199,12 @@ int hosting_quota(struct hosting *hosting, const char *fs_id, const char *path,
     struct place *place;
     int result = place_of(hosting, fs_id, &place);
     return result < 0 ? result : shard_quota(place->shard, place, path, limits, ret_quota);
+}
+
+int hosting_ask(struct hosting *hosting, const struct census_question *question, census_done *done,
+                void *context)
+{
+    return census_ask(hosting->shards, hosting->options.n_shards, question, done, context);
 }
 
 void hosting_attach(struct hosting *hosting, struct attach *attach, struct conn *conn)

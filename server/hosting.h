@@ -53,6 +53,12 @@ struct store_quota;
 int hosting_quota(struct hosting *hosting, const char *fs_id, const char *path,
                   const struct core_limits *limits, struct store_quota *ret_quota);
 
+// See census.h: asks every shard, without waiting. 0: done will be called. -ENOMEM.
+struct census;
+struct census_question;
+int hosting_ask(struct hosting *hosting, const struct census_question *question,
+                void (*done)(void *context, const struct census *answers, size_t n), void *context);
+
 // For the listener: hands a connection that has left the main thread's loop, and its hello that was let in,
 // to the shard of its file system. Owns both.
 void hosting_attach(struct hosting *hosting, struct attach *attach, struct conn *conn);

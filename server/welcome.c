@@ -168,6 +168,17 @@ static int new_session(struct hosted *hosted, struct attach *attach, fs_ino root
     return 0;
 }
 
+// For operators.
+static void note_client(struct attached *attached, const struct attach *attach)
+{
+    const struct hosted *hosted = attached->hosted;
+    size_t quoted = strlen(attach->client_name);
+    snprintf(attached->client_name, sizeof(attached->client_name), "%.*s", (int)quoted - 2,
+             attach->client_name + 1);
+    snprintf(attached->peer, sizeof(attached->peer), "%s", attached->client->conn->peer.text);
+    attached->hello_ns = env_realtime_ns(hosted->shard->options->env);
+}
+
 static void log_attach(const struct attached *attached, const struct attach *attach, bool resumed)
 {
     static const char *const hows[] = {[WIRE_IDENTITY_ENFORCED] = "enforced",
@@ -302,6 +313,7 @@ void welcome(struct shard *shard, struct hosted *hosted, struct attach *attach, 
     attached->session->root = root.ino;
     memcpy(attached->session->identity.handle_key, attach->identity.handle_key,
            sizeof(attach->identity.handle_key));
+    note_client(attached, attach);
     log_attach(attached, attach, resumed);
     settle_claims(attached, lost);
     turn_tell(attached, welcome_frame(attached, attach, &root, resumed), client->number);

@@ -214,3 +214,21 @@ void lock_release_session(struct lock_table *table, lock_session session)
     }
     lock_settle(table);
 }
+
+void lock_each(const struct lock_table *table, lock_visit *visit, void *context)
+{
+    bool more = true;
+    for (struct tree_node *node = tree_first(&table->ranges); node && more; node = tree_next(node)) {
+        const struct lock_range *range = CONTAINER_OF(node, struct lock_range, by_owner);
+        more = visit(context, &(struct lock_seen){.ino = range->space->inode->node.key,
+                                                  .session = range->session,
+                                                  .lock = &range->lock});
+    }
+    for (struct tree_node *node = tree_first(&table->waits); node && more; node = tree_next(node)) {
+        const struct lock_wait *wait = CONTAINER_OF(node, struct lock_wait, by_owner);
+        more = visit(context, &(struct lock_seen){.ino = wait->space->inode->node.key,
+                                                  .session = wait->session,
+                                                  .lock = &wait->lock,
+                                                  .waits = true});
+    }
+}

@@ -10,6 +10,7 @@
 #define BERTH_CORE_LOCKS_H
 
 #include "fs/types.h"
+#include <stdbool.h>
 
 struct lock_table;
 
@@ -47,5 +48,16 @@ void lock_release_owner(struct lock_table *table, fs_ino ino, lock_session sessi
 void lock_release_session(struct lock_table *table, lock_session session);
 
 size_t lock_count(const struct lock_table *table);
+
+// Everything held and then everything waited for, each session's together, until visit() returns false. It
+// must not change the table.
+struct lock_seen {
+    fs_ino ino;
+    lock_session session;
+    const struct fs_lock *lock;
+    bool waits;
+};
+typedef bool lock_visit(void *context, const struct lock_seen *seen);
+void lock_each(const struct lock_table *table, lock_visit *visit, void *context);
 
 #endif

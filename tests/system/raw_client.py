@@ -183,7 +183,8 @@ class Client:
 
     # --- session ---
 
-    def hello_body(self, access_point, session=(0, 0), key="", secret="", version=1, read_only=0, proof=None):
+    def hello_body(self, access_point, session=(0, 0), key="", secret="", version=1, read_only=0, proof=None,
+                   client_name="raw client"):
         if proof is None:
             proof = b""
             if key:
@@ -191,7 +192,7 @@ class Client:
                           struct.pack("<QQHB", *session, version, read_only))
                 proof = hmac.new(secret.encode(), signed, hashlib.sha256).digest()
         return (struct.pack("<H", version) + text(access_point) + struct.pack("<QQ", *session) + text(key) + blob(proof) +
-                text("raw client") + u8(read_only))
+                text(client_name) + u8(read_only))
 
     def hello(self, access_point, **options):
         self.send(frame(OPS["hello"], body=self.hello_body(access_point, **options)))
