@@ -132,14 +132,19 @@ class Admin(TwoMounts):
         self.assertEqual(a.do("lock", fcntl.LOCK_UN), 0)
 
     def test_unlinked_file_of_an_evicted_client_goes(self):
+        def size():
+            (row,) = [row for row in json.loads(self.server.berth("fs", "list", "--json").stdout)
+                      if row["FileSystemId"] == self.fs]
+            return row["SizeInBytes"]["Value"]
         path = self.a + "/gone"
+        before = size()
         fd = os.open(path, os.O_RDWR | os.O_CREAT)
         self.addCleanup(os.close, fd)
         os.write(fd, b"x" * 1000000)
         os.unlink(path)
-        used = os.statvfs(self.b).f_ffree
+        harness.wait_for(lambda: size() >= before + 1000000, 10)
         self.evict(self.mount_a)
-        harness.wait_for(lambda: os.statvfs(self.b).f_ffree > used, 10)
+        harness.wait_for(lambda: size() < before + 1000000, 10)
 
     def test_file_systems_are_told_apart(self):
         other_fs = self.server.fs_create()
