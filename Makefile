@@ -121,7 +121,7 @@ demo: deps
 # An engine for the container tests is installed for root only: nobody else can start one. Without it they are skipped.
 check: deps-check
 	@test "$$(id -u)" != 0 || $(MAKE) --no-print-directory deps-docker || true
-	@$(MAKE) --no-print-directory $(JOBS) all unit fuzz exercisers
+	@$(MAKE) --no-print-directory $(JOBS) all unit fuzz exercisers $(BUILD)/tests/sim
 	@BERTH_BUILD=$(BUILD) tests/run $(CHECK)
 
 conformance: deps-check
@@ -184,6 +184,21 @@ $(EXERCISERS):
 	$(CC) $(ALL_LDFLAGS) $^ -o $@
 
 exercisers: $(EXERCISERS)
+
+# --- simulation: many clients and a server in one process on virtual time; its own conn and shard, the rest is the real code ---
+
+SIM_SERVER := attach attached catalogue catalogue_db client credentials dispatch frame grace hosted keep metrics \
+              session sync turn welcome address
+SIM_O := $(call objects,tests/sim/*.c server/op_*.c) $(SIM_SERVER:%=$(BUILD)/obj/server/%.o) $(BUILD)/obj/client/rpc.o
+SIM_WRAPS := keep_reply grace_parks grace_check_claim lock_release_session session_admit attached_tell_grants_again \
+             grace_start session_loosen session_granted attached_tick core_turn_commit lock_set
+
+$(BUILD)/tests/sim: $(SIM_O) $(CORE_O) $(STORE_O) $(WIRE_O) $(BASE_O)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) $(SIM_WRAPS:%=-Wl,--wrap=%) $^ $(LIBS_server) -lpthread -o $@
+
+sim: $(BUILD)/tests/sim
+	$(BUILD)/tests/sim --seeds $(or $(SEEDS),1000) --from $(or $(SEED),1) --jobs $$(nproc)
 
 # --- lint ---
 

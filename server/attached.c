@@ -177,7 +177,7 @@ void attached_end(struct attached *attached, const char *event, const char *why)
     int result = core_turn_begin(hosted->core);
     if (result == 0) {
         give_back(attached, event, why);
-        result = core_turn_commit(hosted->core);
+        result = hosted_commit(hosted);
     }
     if (result < 0)
         log_warn("release", "fs=%s error=%s", hosted->id, strerror(-result));
@@ -243,22 +243,30 @@ static void clear_way_of_waiters(struct hosted *hosted)
         struct table_node *first = attached_of(node)->expired ? NULL : table_first(&session->waits);
         for (struct table_node *it = first, *after; it; it = after) {
             after = table_next(&session->waits, it);
-            const struct session_wait *wait = CONTAINER_OF(it, struct session_wait, node);
+            // A copy: the wait is freed when it is granted.
+            struct session_wait wait = *CONTAINER_OF(it, struct session_wait, node);
             size_t n_sessions = hosted->sessions.count;
-            attached_clear_way(hosted, wait->ino, session->id_low, &wait->lock);
+            attached_clear_way(hosted, wait.ino, session->id_low, &wait.lock);
             if (hosted->sessions.count != n_sessions)
                 return; // both tables may have changed: the rest at the next tick
         }
     }
 }
 
-static void keep_expiry(struct hosted *hosted, struct attached *attached)
+bool attached_changed(const struct attached *attached)
 {
+    return attached->expired != attached->kept_expired || attached->missed != attached->kept_missed;
+}
+
+void attached_keep(struct attached *attached)
+{
+    struct hosted *hosted = attached->hosted;
     int result = keep_session(hosted, attached);
     if (result < 0)
         log_warn("session-record", "fs=%s session=%u error=%s", hosted->id, attached->session->number,
                  strerror(-result));
     attached->kept_expired = attached->expired;
+    attached->kept_missed = attached->missed;
 }
 
 // Inside of a turn. The server's own pause is nobody's silence.
@@ -271,8 +279,8 @@ static void look_at(struct attached *attached, uint64_t now_ms, uint64_t paused_
         expire(attached);
     if (attached->expired && silent_ms >= HOSTED_COURTESY_MS)
         attached_revoke(attached, "nothing was heard of it for a day");
-    else if (attached->expired != attached->kept_expired)
-        keep_expiry(hosted, attached);
+    else if (attached_changed(attached))
+        attached_keep(attached);
 }
 
 static void look_at_all(struct hosted *hosted, uint64_t now_ms)
@@ -304,7 +312,7 @@ void attached_tick(struct hosted *hosted)
         if (has_expired(hosted))
             clear_way_of_waiters(hosted);
         wrote = store_in_transaction(hosted->store);
-        result = core_turn_commit(hosted->core);
+        result = hosted_commit(hosted);
     }
     if (result < 0)
         log_warn("session-record", "fs=%s error=%s", hosted->id, strerror(-result));

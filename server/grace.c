@@ -139,6 +139,7 @@ void grace_claimed(struct attached *attached)
     if (attached->claim == CLAIM_DONE)
         return;
     attached->claim = CLAIM_DONE;
+    attached->missed = attached->missed_before = false;
     fs_assert(hosted->n_unclaimed > 0);
     hosted->n_unclaimed--;
     if (attached->client && !hosted->closing)
@@ -148,8 +149,24 @@ void grace_claimed(struct attached *attached)
 
 // --- claims that come late ---
 
+// Should the server stop again, its memory of what was locked is gone: then they may claim no lock at all.
+static void tell_missed(struct hosted *hosted)
+{
+    for (struct table_node *node = table_first(&hosted->sessions); node;
+         node = table_next(&hosted->sessions, node)) {
+        struct attached *attached = CONTAINER_OF(node, struct attached, node);
+        if (attached->claim == CLAIM_DONE)
+            continue;
+        attached->missed = true;
+        attached_keep(attached);
+    }
+    hosted->missed_told = true;
+}
+
 void grace_locked(struct hosted *hosted, fs_ino ino)
 {
+    if (hosted->n_unclaimed > 0 && !hosted->missed_told)
+        tell_missed(hosted);
     if (hosted->n_unclaimed == 0 || hosted->relocked.count > RELOCKED_MAX ||
         table_get(&hosted->relocked, ino))
         return;
@@ -160,8 +177,12 @@ void grace_locked(struct hosted *hosted, fs_ino ino)
     }
 }
 
-int grace_check_claim(const struct hosted *hosted, fs_ino ino)
+int grace_check_claim(const struct attached *attached, fs_ino ino)
 {
-    bool locked = hosted->relocked.count > RELOCKED_MAX || table_get(&hosted->relocked, ino);
+    const struct hosted *hosted = attached->hosted;
+    if (attached->claim == CLAIM_DONE)
+        return 0;
+    bool locked =
+        attached->missed_before || hosted->relocked.count > RELOCKED_MAX || table_get(&hosted->relocked, ino);
     return locked ? -EAGAIN : 0;
 }

@@ -21,16 +21,22 @@ static int open_store(const struct shard *shard, const char *id, struct store **
     return store_sqlite_open(path, shard->options->env, ret_store);
 }
 
-static int open_parts(struct hosted *hosted)
+static uint64_t since_ms(const struct hosted *hosted, uint64_t start_ns)
+{
+    return (env_monotonic_ns(hosted->shard->options->env) - start_ns) / 1000000u;
+}
+
+int hosted_start(struct hosted *hosted, struct store *store, uint64_t start_ns)
 {
     const struct shard *shard = hosted->shard;
-    int result = open_store(shard, hosted->id, &hosted->store);
-    if (result == 0)
-        result = core_create(hosted->store, shard->options->env, &hosted->core);
+    hosted->store = store;
+    int result = core_create(store, shard->options->env, &hosted->core);
     if (result == 0)
         result = lock_table_create(shard->options->max_locks, attached_granted, hosted, &hosted->locks);
     if (result == 0)
         result = keep_load(hosted, shard->log_continuous);
+    if (result == 0)
+        grace_start(hosted, since_ms(hosted, start_ns));
     return result;
 }
 
@@ -43,6 +49,7 @@ static void close_parts(struct hosted *hosted, const char *why)
     core_destroy(hosted->core);
     store_close(hosted->store);
     table_free(&hosted->sessions);
+    keep_free(hosted);
 }
 
 static void explain(const char *id, int error, char *reason, size_t size)
@@ -84,7 +91,10 @@ int hosted_open(struct shard *shard, struct place *place, struct hosted **ret_ho
         return -ENOMEM;
     hosted_init(hosted, shard, place);
     uint64_t start_ns = env_monotonic_ns(shard->options->env);
-    int result = open_parts(hosted);
+    struct store *store;
+    int result = open_store(shard, hosted->id, &store);
+    if (result == 0)
+        result = hosted_start(hosted, store, start_ns);
     if (result < 0) {
         explain(hosted->id, result, reason, reason_size);
         log_error("open-failed", "fs=%s error=%s reason=%s", hosted->id, strerror(-result), reason);
@@ -92,10 +102,8 @@ int hosted_open(struct shard *shard, struct place *place, struct hosted **ret_ho
         free(hosted);
         return result;
     }
-    uint64_t opening_ms = (env_monotonic_ns(shard->options->env) - start_ns) / 1000000u;
     log_info(shard->clean ? "open" : "recovery", "fs=%s shard=%u ms=%llu log_continuous=%d", hosted->id,
-             shard->number, (unsigned long long)opening_ms, shard->log_continuous);
-    grace_start(hosted, opening_ms);
+             shard->number, (unsigned long long)since_ms(hosted, start_ns), shard->log_continuous);
     hosted_count(hosted);
     *ret_hosted = hosted;
     return 0;
@@ -131,6 +139,15 @@ void hosted_job_done(struct hosted *hosted)
         close_now(hosted);
 }
 
+int hosted_commit(struct hosted *hosted)
+{
+    keep_before_commit(hosted);
+    int result = core_turn_commit(hosted->core);
+    if (result == 0)
+        keep_after_commit(hosted);
+    return result;
+}
+
 // --- the clock ---
 
 // A bounded number of orphans that nobody has claimed.
@@ -140,7 +157,7 @@ static void reap(struct hosted *hosted)
     int result = core_turn_begin(hosted->core);
     if (result == 0) {
         result = core_reap_orphans(hosted->core, &more);
-        int committed = core_turn_commit(hosted->core);
+        int committed = hosted_commit(hosted);
         if (result == 0)
             result = committed;
     }

@@ -40,6 +40,8 @@ struct hosted {
     uint64_t grace_until_ms; // loop time
     size_t n_unclaimed;      // sessions from before the start that have not claimed what they held
     struct table relocked;   // inodes locked since by others, as long as there are such sessions
+    bool missed_told;        // they all have `missed`
+    struct table forgotten;  // sessions that ended, by id, whose records are still in the store
     // --durability strict: replies wait for a sync that covers them
     struct list held, covered; // struct request
     bool dirty, syncing;       // written since the last sync was prepared; one is running
@@ -69,11 +71,14 @@ struct attached {
     char peer[ADDRESS_TEXT_SIZE];
     uint64_t hello_ns; // server's clock
     bool lost;         // by a power loss: cannot be resumed, its client may claim under a new session
-    bool expired, kept_expired; // now; as the store has it
-    uint64_t heard_ms;          // loop time
-    size_t owed;                // reply bytes made and not yet given to a connection
-    unsigned n_requests;        // that point here
-    bool ended;                 // gone for everybody; freed when no request points here
+    bool expired;
+    bool missed;                    // while it was away after a restart, others locked what it may have held
+    bool missed_before;             // that was in an earlier run, and nobody knows what they locked
+    bool kept_expired, kept_missed; // as the store has it
+    uint64_t heard_ms;              // loop time
+    size_t owed;                    // reply bytes made and not yet given to a connection
+    unsigned n_requests;            // that point here
+    bool ended;                     // gone for everybody; freed when no request points here
 };
 
 // A connection that has said hello. `attached` is NULL when it was refused or has said bye: only last words
@@ -111,12 +116,16 @@ struct request {
 // --- hosted.c: life, clock ---
 
 void hosted_init(struct hosted *hosted, struct shard *shard, struct place *place); // without its parts
+// Makes its parts on a store, which is owned from then on, and begins grace. start_ns: when opening began. On
+// failure the parts there are stay, to be closed.
+int hosted_start(struct hosted *hosted, struct store *store, uint64_t start_ns);
 // reason: for people, on failure.
 int hosted_open(struct shard *shard, struct place *place, struct hosted **ret_hosted, char *reason,
                 size_t reason_size);
 // Lets running jobs end, cuts everybody off, closes the store, calls closed, frees.
 void hosted_close(struct hosted *hosted, const char *why,
                   void (*closed)(struct hosted *hosted, void *context), void *context);
+int hosted_commit(struct hosted *hosted); // the turn, and with it what is owed to it
 void hosted_job_done(struct hosted *hosted);
 void hosted_tick(struct hosted *hosted);   // every SHARD_TICK_MS
 bool hosted_upkeep(struct hosted *hosted); // a piece of it; true: more to do
@@ -150,6 +159,8 @@ void attached_revoke(struct attached *attached, const char *why); // the same in
 // The server stops: no trace in the file system, since the client will come back and claim.
 void attached_leave(struct attached *attached, const char *why);
 void attached_heard(struct attached *attached);
+bool attached_changed(const struct attached *attached); // since its record was kept
+void attached_keep(struct attached *attached);          // its record as it is now; inside of a turn
 bool attached_revoke_oldest(struct hosted *hosted); // of the expired; inside of a turn. False: there is none
 // Inside of a turn: revokes expired sessions that hold locks in the way of this one.
 void attached_clear_way(struct hosted *hosted, fs_ino ino, lock_session session, const struct fs_lock *lock);
@@ -166,8 +177,8 @@ void grace_tick(struct hosted *hosted);                       // ends it when th
 bool grace_parks(const struct attached *attached, const struct frame *frame);
 void grace_claimed(struct attached *attached);        // it has claimed all, or nobody waits for it any more
 void grace_locked(struct hosted *hosted, fs_ino ino); // somebody got a lock
-// May a session still claim its lock on ino? -EAGAIN.
-int grace_check_claim(const struct hosted *hosted, fs_ino ino);
+// May the session still claim its lock on ino? -EAGAIN.
+int grace_check_claim(const struct attached *attached, fs_ino ino);
 
 // --- op_open.c, op_lock.c ---
 

@@ -11,11 +11,12 @@
 #define RECORD_VERSION 1u
 #define RECORD_EXPIRED (1u << 0) // nothing was heard of it for a lease time
 #define RECORD_LOST    (1u << 1) // power loss: it may claim what it held, under a new session
+#define RECORD_MISSED  (1u << 2) // others may have locked what it held
 
 _Static_assert(32 + FS_ID_SIZE + SESSION_TEXT_SIZE + 4 * FS_GROUPS_MAX <= STORE_SESSION_PART_MAX,
-              "a record fits in a part");
+               "a record fits in a part");
 _Static_assert(SESSION_REPLY_KEPT_MAX <= STORE_SESSION_PART_MAX && SESSION_SLOTS < STORE_SESSION_PARTS,
-              "replies fit in parts");
+               "replies fit in parts");
 
 // --- records ---
 
@@ -43,7 +44,8 @@ static size_t encode(const struct attached *attached, uint8_t *bytes, size_t roo
     const struct session_identity *identity = &session->identity;
     struct writer writer = writer_on(bytes, room);
     write_u8(&writer, RECORD_VERSION);
-    write_u8(&writer, (attached->expired ? RECORD_EXPIRED : 0) | (attached->lost ? RECORD_LOST : 0));
+    write_u8(&writer, (attached->expired ? RECORD_EXPIRED : 0) | (attached->lost ? RECORD_LOST : 0) |
+                          (attached->missed ? RECORD_MISSED : 0));
     write_u64(&writer, session->id_high);
     write_u64(&writer, session->root);
     write_u8(&writer, identity->how);
@@ -121,13 +123,41 @@ void keep_reply(struct hosted *hosted, const struct request *request)
 
 void keep_forget(struct hosted *hosted, const struct session *session)
 {
-    int result = core_turn_write(hosted->core);
-    if (result == 0)
-        result = store_session_remove(hosted->store, session->id_low);
-    // A record that stays costs the next start some patience.
-    if (result < 0 && result != -ENOENT)
-        log_warn("session-record", "fs=%s session=%u error=%s", hosted->id, session->number,
-                 strerror(-result));
+    if (table_get(&hosted->forgotten, session->id_low))
+        return;
+    struct table_node *node = calloc(1, sizeof(*node));
+    if (node && table_put(&hosted->forgotten, node, session->id_low) == 0)
+        return;
+    free(node);
+    core_turn_doom(hosted->core, -ENOMEM);
+}
+
+void keep_before_commit(struct hosted *hosted)
+{
+    int result = keep_owes(hosted) ? core_turn_write(hosted->core) : 0;
+    for (struct table_node *node = table_first(&hosted->forgotten); node && result == 0;
+         node = table_next(&hosted->forgotten, node)) {
+        result = store_session_remove(hosted->store, node->key);
+        if (result == -ENOENT)
+            result = 0;
+    }
+    if (result < 0)
+        core_turn_doom(hosted->core, result);
+}
+
+void keep_after_commit(struct hosted *hosted)
+{
+    struct table_node *node;
+    while ((node = table_first(&hosted->forgotten))) {
+        table_remove(&hosted->forgotten, node);
+        free(node);
+    }
+}
+
+void keep_free(struct hosted *hosted)
+{
+    keep_after_commit(hosted);
+    table_free(&hosted->forgotten);
 }
 
 // --- loading ---
@@ -155,7 +185,8 @@ static int load_session(struct load *load, uint64_t id, struct reader record)
         return result;
     }
     attached->session->root = root;
-    attached->expired = flags & RECORD_EXPIRED;
+    attached->expired = attached->kept_expired = flags & RECORD_EXPIRED;
+    attached->missed = attached->kept_missed = attached->missed_before = flags & RECORD_MISSED;
     attached->lost = (flags & RECORD_LOST) || !load->log_continuous;
     session_loosen(attached->session);
     load->attached = attached;

@@ -10,7 +10,16 @@
 int keep_session(struct hosted *hosted, const struct attached *attached);
 // Dooms the turn when the store refuses: an effect whose reply is not kept must not be.
 void keep_reply(struct hosted *hosted, const struct request *request);
-void keep_forget(struct hosted *hosted, const struct session *session); // logs what goes wrong
+// The session is gone: its record goes with this turn, or with the next one that commits. Until then nothing
+// that was given to others may be told to them: a restart would find the session, and it would claim.
+void keep_forget(struct hosted *hosted, const struct session *session);
+void keep_before_commit(struct hosted *hosted); // dooms the turn when the store refuses
+void keep_after_commit(struct hosted *hosted);  // it succeeded
+static inline bool keep_owes(const struct hosted *hosted)
+{
+    return hosted->forgotten.count > 0;
+}
+void keep_free(struct hosted *hosted);
 
 // At the start, outside of a turn: makes the sessions that were there before. -EUCLEAN when a record makes no
 // sense. When the log is not continuous they are there only to be told from strangers: `lost`.

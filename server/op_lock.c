@@ -66,7 +66,7 @@ static int set_and_wait(struct call *call, fs_ino ino, const struct wire_setlk_r
 // also when they have let go of it again.
 static int claim(struct call *call, fs_ino ino, const struct fs_lock *lock)
 {
-    int result = call->request->attached->claim == CLAIM_DONE ? 0 : grace_check_claim(call->hosted, ino);
+    int result = grace_check_claim(call->request->attached, ino);
     return result == 0 ? lock_set(call->hosted->locks, ino, call->session->id_low, lock, 0) : result;
 }
 

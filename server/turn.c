@@ -4,6 +4,7 @@
 // replies and events of one session leave in the order in which they came about.
 #include "fs/base/log.h"
 #include "server/call.h"
+#include "server/keep.h"
 #include "server/metrics.h"
 #include <stdlib.h>
 #include <string.h>
@@ -63,13 +64,17 @@ static void send_reply(struct request *request)
 }
 
 // A request that cannot be answered takes its connection along: the client asks again.
-static void finish_unanswered(struct request *request, const char *why)
+static void finish_unanswered(struct request *request)
 {
     struct attached *attached = request->attached;
     if (request->slot)
         attached->session->slots[request->slot].running = false;
-    if (attached->client && is_for(request, attached->client))
-        conn_expel(attached->client->conn, why);
+    if (!attached->client || !is_for(request, attached->client))
+        return;
+    if (request->malformed)
+        conn_expel(attached->client->conn, "a malformed request");
+    else
+        conn_close(attached->client->conn, "a reply that cannot be given");
 }
 
 void request_finish(struct request *request)
@@ -78,7 +83,7 @@ void request_finish(struct request *request)
     if (attached->ended)
         return request_free(request);
     if (request->malformed || !request->reply) {
-        finish_unanswered(request, request->malformed ? "a malformed request" : "no memory for a reply");
+        finish_unanswered(request);
         return request_free(request);
     }
     if (request->slot)
@@ -100,6 +105,7 @@ void turn_tell(struct attached *attached, struct out *out, uint64_t welcomes)
     }
     request->attached = attached;
     attached->n_requests++;
+    request->op = welcomes ? WIRE_HELLO : WIRE_GRANTED;
     request->reply = out;
     request->welcomes = welcomes;
     list_init(&request->node);
@@ -120,11 +126,25 @@ void hosted_flush(struct hosted *hosted)
 
 // --- after the commit ---
 
+// A lock that was taken from a session whose end the store has refused is not told to who got it: the
+// connection goes, and the client asks again.
+static void take_back(struct request *request)
+{
+    if (request->op != WIRE_SETLK && request->op != WIRE_CANCEL && request->op != WIRE_GRANTED)
+        return;
+    out_unref(request->reply);
+    request->reply = NULL;
+}
+
 void turn_settle(struct hosted *hosted, bool wrote)
 {
     struct list done;
     list_init(&done);
     hosted->dirty |= wrote;
+    if (keep_owes(hosted)) {
+        list_for_each (unsafe, &hosted->turn)
+            take_back(LIST_ENTRY(unsafe, struct request, node));
+    }
     bool strict = hosted->shard->options->durability_strict;
     bool hold = strict && (hosted->dirty || hosted->syncing);
     struct list *node;
@@ -147,6 +167,9 @@ void turn_settle(struct hosted *hosted, bool wrote)
 static void run_request(struct hosted *hosted, struct request *request)
 {
     dispatch(hosted, request);
+    // Who is back is waited for again after the next start, from this commit on.
+    if (attached_changed(request->attached))
+        attached_keep(request->attached);
     request->attached->owed -= request->owed;
     request->owed = request->reply ? request->reply->length : 0;
     request->attached->owed += request->owed;
@@ -240,7 +263,7 @@ static void forget_fresh(struct hosted *hosted, bool committed)
 
 static int commit(struct hosted *hosted)
 {
-    int result = core_turn_commit(hosted->core);
+    int result = hosted_commit(hosted);
     forget_fresh(hosted, result == 0);
     return result;
 }
@@ -272,12 +295,16 @@ static void run_again(struct hosted *hosted, int error)
     struct list *node;
     while ((node = list_pop(&hosted->turn)))
         list_push(&again, node);
+    // The undone turn closed opens that it had made again for those who hold unlinked files: they stay until
+    // all have run.
+    core_hold_orphans(hosted->core, true);
     while ((node = list_pop(&again))) {
         struct request *request = LIST_ENTRY(node, struct request, node);
         if (request->frame && !request->ran && !request->malformed)
             run_alone(hosted, request);
         list_push(&hosted->turn, node);
     }
+    core_hold_orphans(hosted->core, hosted->grace);
 }
 
 static bool over(struct hosted *hosted)

@@ -265,7 +265,7 @@ static int enter_in_turn(struct hosted *hosted, struct attach *attach, struct at
     if (result < 0)
         return result;
     result = enter(hosted, attach, &attached, ret_lost, ret_root, reason, reason_size);
-    int committed = core_turn_commit(hosted->core);
+    int committed = hosted_commit(hosted);
     if (result == 0 && committed < 0) {
         snprintf(reason, reason_size, "file system %s: %s", hosted->id, strerror(-committed));
         if (hosted->shard->n_sessions_ever != n_sessions)
@@ -283,6 +283,7 @@ static void settle_claims(struct attached *attached, struct attached *lost)
     if (!lost)
         return;
     attached->claim = CLAIM_UNDERWAY;
+    attached->missed = attached->missed_before = lost->missed_before;
     attached->hosted->n_unclaimed++;
     attached_end(lost, "replace", "its client has a new one since the power loss");
 }

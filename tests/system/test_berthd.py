@@ -251,15 +251,17 @@ class Restart(unittest.TestCase):
 
     def check_claims(self):
         client = self.attach(self.before.welcome.session)
-        self.assertEqual((client.welcome.resumed, client.welcome.log_continuous), (0, 1))
+        self.assertEqual((client.welcome.resumed, client.welcome.claims, client.welcome.log_continuous), (1, 1, 1))
+        client.seqs = dict(self.before.seqs)
         self.assertNotEqual(client.welcome.incarnation, self.before.welcome.incarnation)
         self.assertEqual(client.root, self.before.root)
         client.call("reopen", raw.handle(self.file) + raw.u64(5) + raw.u32(raw.READ | raw.WRITE))
         client.call("reopen", raw.handle(self.file) + raw.u64(5) + raw.u32(raw.READ | raw.WRITE))
-        self.assertEqual(client.read(5, 0, 10), b"kept")
         whole = raw.lock(raw.FLOCK, raw.LOCK_WRITE, 0, raw.END, 1)
         client.setlk(5, whole, reclaim=1)
         client.setlk(5, whole, reclaim=1)
+        client.call("reclaimed")
+        self.assertEqual(client.read(5, 0, 10), b"kept")
         return client
 
     def gone(self, client):
@@ -282,11 +284,17 @@ class Restart(unittest.TestCase):
         harness.wait_for(lambda: self.gone(client), 5)
         self.assertIn("recovery", self.server.log())
 
-    def test_what_nobody_claims_goes_after_a_lease_time(self):
+    def test_what_its_holder_does_not_claim_goes(self):
+        other = self.attach()
         self.server.kill9()
         self.server.start()
-        client = self.attach()
+        client = self.attach(other.welcome.session)
+        client.call("reclaimed")
         self.assertFalse(self.gone(client))
+        before = self.attach(self.before.welcome.session)
+        before.seqs = dict(self.before.seqs)
+        self.assertFalse(self.gone(client))
+        before.call("reclaimed")
         harness.wait_for(lambda: self.gone(client), 10)
 
     def test_another_boot_is_told(self):

@@ -323,11 +323,11 @@ class Courtesy(Sessions):
 
 
 def make_body(client, entry, mode=0o40755):
-    return handle(client.root) + name(entry) + u32(mode) + u32(0) + raw.blob(b"")
+    return handle(client.root) + name(entry) + u32(mode) + u32(0) + u32(0) + raw.blob(b"")
 
 
 def create_body(client, entry, open_id):
-    return handle(client.root) + name(entry) + u64(open_id) + u32(0o644) + u32(raw.READ | raw.WRITE)
+    return handle(client.root) + name(entry) + u64(open_id) + u32(0o644) + u32(0) + u32(raw.READ | raw.WRITE)
 
 
 del Wire  # its own suite runs it
