@@ -121,8 +121,9 @@ void op_setattr(fuse_req_t fuse, fuse_ino_t id, struct stat *attr, int to_set, s
         message.atime = time_of(attr->st_atim);
     if (message.mask & FS_SET_MTIME)
         message.mtime = time_of(attr->st_mtim);
-    // With a size, the mode only ever takes set-id bits; the server does so by itself, for whoever may write.
-    if (message.mask & FS_SET_SIZE)
+    // With a size or an owner, the mode only ever takes set-id bits; the server does so by itself. The
+    // kernel's idea of the mode may lack the sticky bit.
+    if (message.mask & (FS_SET_SIZE | FS_SET_UID | FS_SET_GID))
         message.mask &= ~FS_SET_MODE;
     if (!request_handle(fuse, id, &message.handle))
         return;

@@ -10,12 +10,15 @@
 
 // --- namespaces ---
 
-enum space { SPACE_NONE, SPACE_USER, SPACE_TRUSTED, SPACE_SECURITY, SPACE_ACL };
+enum space { SPACE_UNKNOWN, SPACE_USER, SPACE_TRUSTED, SPACE_SECURITY, SPACE_ACL, SPACE_SYSTEM };
 
 static const struct {
     const char *prefix;
     enum space space;
-} spaces[] = {{"user.", SPACE_USER}, {"trusted.", SPACE_TRUSTED}, {"security.", SPACE_SECURITY}};
+} spaces[] = {{"user.", SPACE_USER},
+              {"trusted.", SPACE_TRUSTED},
+              {"security.", SPACE_SECURITY},
+              {"system.", SPACE_SYSTEM}};
 
 static bool name_is(struct fs_name name, const char *text)
 {
@@ -31,22 +34,24 @@ static uint32_t flag_of(struct fs_name name)
                                               : 0;
 }
 
-static int space_of(struct fs_name name, enum space *ret_space)
+static enum space space_of(struct fs_name name)
 {
-    if (name.length == 0 || name.length > FS_XATTR_NAME_MAX)
-        return -ERANGE;
-    if (flag_of(name) & (INODE_ACL | INODE_ACL_DEFAULT)) {
-        *ret_space = SPACE_ACL;
-        return 0;
-    }
+    if (flag_of(name) & (INODE_ACL | INODE_ACL_DEFAULT))
+        return SPACE_ACL;
     for (size_t i = 0; i < ARRAY_LEN(spaces); i++) {
         size_t n = strlen(spaces[i].prefix);
-        if (name.length < n || memcmp(name.bytes, spaces[i].prefix, n) != 0)
-            continue;
-        *ret_space = spaces[i].space;
-        return name.length == n ? -EINVAL : 0;
+        if (name.length >= n && memcmp(name.bytes, spaces[i].prefix, n) == 0)
+            return spaces[i].space;
     }
-    return -EOPNOTSUPP;
+    return SPACE_UNKNOWN;
+}
+
+static int check_name(struct fs_name name, enum space space)
+{
+    if (space == SPACE_UNKNOWN || space == SPACE_SYSTEM)
+        return -EOPNOTSUPP;
+    bool bare = memchr(name.bytes, '.', name.length) == name.bytes + name.length - 1;
+    return bare ? -EINVAL : 0;
 }
 
 static int check_user(struct core *core, const struct fs_cred *cred, struct inode *inode, bool write)
@@ -60,18 +65,25 @@ static int check_user(struct core *core, const struct fs_cred *cred, struct inod
     return inode_may(core, cred, inode, write ? FS_MAY_WRITE : FS_MAY_READ);
 }
 
-// As Linux asks, in its order. Who may set a list is for inode_acl_set() to say.
+// As Linux asks, in its order: for permission before the name. Who may set a list is for inode_acl_set() to
+// say.
 static int check_access(struct core *core, const struct fs_cred *cred, struct inode *inode,
                         struct fs_name name, bool write, enum space *ret_space)
 {
-    enum space space;
-    int result = space_of(name, &space);
-    if (result == 0 && space == SPACE_ACL)
+    if (name.length == 0 || name.length > FS_XATTR_NAME_MAX)
+        return -ERANGE;
+    enum space space = space_of(name);
+    int result = 0;
+    if (space == SPACE_ACL)
         result = S_ISLNK(inode->stored.attr.mode) ? -EOPNOTSUPP : 0;
-    else if (result == 0 && space == SPACE_USER)
+    else if (space == SPACE_USER)
         result = check_user(core, cred, inode, write);
-    else if (result == 0 && cred->uid != 0 && (write || space == SPACE_TRUSTED))
+    else if (space == SPACE_UNKNOWN)
+        result = inode_may(core, cred, inode, write ? FS_MAY_WRITE : FS_MAY_READ);
+    else if (space != SPACE_SYSTEM && cred->uid != 0 && (write || space == SPACE_TRUSTED))
         result = write ? -EPERM : -ENODATA;
+    if (result == 0)
+        result = check_name(name, space);
     if (result == 0)
         *ret_space = space;
     return result;
@@ -109,8 +121,7 @@ static bool list_name(void *context, struct fs_name name, size_t value_length)
 {
     struct names *names = context;
     (void)value_length;
-    enum space space = SPACE_NONE;
-    if (space_of(name, &space) == 0 && space == SPACE_TRUSTED && !names->trusted)
+    if (space_of(name) == SPACE_TRUSTED && !names->trusted)
         return true;
     if (names->n + name.length + 1 <= names->size) {
         memcpy(names->bytes + names->n, name.bytes, name.length);

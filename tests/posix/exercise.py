@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""Runs the exercisers fsx and fsstress, one after the other, on two mounts of a server of their own and a directory of the
-host in step, each for MINUTES. Exit 1 when one sees a difference, which it prints with its seed and step.
+"""Runs the exercisers one after the other, each for MINUTES, on two mounts of a server of their own and a directory of the
+host in step: fsx, fsstress, and fsstress once more with one mount of an access point that enforces a user. Exit 1 when one
+sees a difference, which it prints with its seed and step.
 
-    exercise.py [--minutes N] [--seed N] [--kill] [--only fsx|fsstress] [WORDS FOR THE EXERCISER]
+    exercise.py [--minutes N] [--seed N] [--kill] [--only fsx|fsstress|enforced] [WORDS FOR THE EXERCISER]
 
 --kill: berthd is killed with SIGKILL and started again at random moments meanwhile. BERTH_BUILD says which build.
 """
@@ -18,7 +19,8 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "system"))
 import harness  # noqa: E402
 
-PROGRAMS = ("fsx", "fsstress")
+RUNS = ("fsx", "fsstress", "enforced")
+ENFORCED = ("--uid", "1000", "--gid", "1000", "--gids", "2000")  # as fsstress --enforced expects
 UP_SECONDS = (0.2, 2.0)  # between a start of the server and its kill
 GRACE_SECONDS = 60       # for an exerciser to end after its time, however busy the machine
 
@@ -85,15 +87,19 @@ def run_with_kills(server, program, directories, seed, seconds, words=(), output
     return status, kills.n
 
 
-def exercise(server, mounts, program, options):
-    directories = [mount.path for mount in mounts] + [harness.new_directory("host-")]
+def exercise(server, name, mounts, options):
+    """One of RUNS. mounts: two, and one of the access point that enforces a user."""
+    program, words, pair = name, list(options.words), mounts[:2]
+    if name == "enforced":
+        program, words, pair = "fsstress", ["--enforced", *options.words], [mounts[2], mounts[1]]
+    directories = [mount.path for mount in pair] + [harness.new_directory("host-")]
     start = time.monotonic()
     if options.kill:
-        status, kills = run_with_kills(server, program, directories, options.seed, options.minutes * 60, options.words)
-        print("%s: the server was killed %d times" % (program, kills), flush=True)
+        status, kills = run_with_kills(server, program, directories, options.seed, options.minutes * 60, words)
+        print("%s: the server was killed %d times" % (name, kills), flush=True)
     else:
-        status = run(program, directories, options.seed, options.minutes * 60, options.words)
-    print("%s: exit %d after %.0f s" % (program, status, time.monotonic() - start), flush=True)
+        status = run(program, directories, options.seed, options.minutes * 60, words)
+    print("%s: exit %d after %.0f s" % (name, status, time.monotonic() - start), flush=True)
     return status
 
 
@@ -102,16 +108,17 @@ def main():
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))
     parser.add_argument("--kill", action="store_true")
-    parser.add_argument("--only", choices=PROGRAMS)
+    parser.add_argument("--only", choices=RUNS)
     options, options.words = parser.parse_known_args()
     harness.require_root()
     harness.require_fuse()
     server, mounts = harness.Server(), []
     try:
-        access_point = server.ap_create(server.fs_create())
-        for _ in range(2):
-            mounts.append(harness.Mount(server, access_point))
-        statuses = [exercise(server, mounts, program, options) for program in PROGRAMS if options.only in (None, program)]
+        fs = server.fs_create()
+        access_point, enforcing = server.ap_create(fs), server.ap_create(fs, *ENFORCED)
+        for each in (access_point, access_point, enforcing):
+            mounts.append(harness.Mount(server, each))
+        statuses = [exercise(server, name, mounts, options) for name in RUNS if options.only in (None, name)]
     finally:
         for mount in mounts:
             mount.unmount()

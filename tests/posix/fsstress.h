@@ -15,11 +15,15 @@
 
 enum { MOUNTS = 2, SLOTS = 4, STRESS_PATH_MAX = 600, WATCHES = 6 + SLOTS };
 
+// Whom an enforcing access point acts as, and the slots that only this user holds then.
+enum { ENFORCED_USER = 1, ENFORCED_SLOTS = 2 };
+
 // One file system under exercise. Of the host both tops are the same directory. A slot holds an open file,
 // from step to step.
 struct side {
     int tops[MOUNTS];
     int slots[SLOTS];
+    bool enforced; // mount 0 acts as ENFORCED_USER, whoever calls: root does, so that only the server checks
     int slot_tops[SLOTS]; // of the mount through which it was opened
 };
 
@@ -61,6 +65,7 @@ enum uses {
     USES_OWNER = 64,
     USES_TARGET = 128,
     USES_TIMES = 256,
+    CALLER_CHECKED = 1 << 12, // by the kernel, against who calls
     SETS_XATTR = 1 << 13,
     OF_DIRECTORIES = 1 << 14, // more of a and b
     OPENS = 1 << 15,          // op_open_flags tells its flags
@@ -99,7 +104,8 @@ bool xattr_has(int top, const char *need);
 // --- fsstress_draw.c ---
 extern const struct user users[]; // the first is root
 
-void op_draw(struct op *op, struct dice *dice, bool restarts);
+void op_draw(struct op *op, struct dice *dice);
+void op_restrict(struct op *op, bool restarts, bool enforced);
 void op_tell(const struct op *op, char *text, size_t n);
 int op_open_flags(const struct op *op);
 

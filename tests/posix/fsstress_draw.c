@@ -90,7 +90,7 @@ static const struct kind *draw_kind(struct dice *dice)
     return &kinds[i];
 }
 
-void op_draw(struct op *op, struct dice *dice, bool restarts)
+void op_draw(struct op *op, struct dice *dice)
 {
     static const char *const targets[] = {"a", "b", "a/b", "c/d", ".", "none", "/proc/none", "d/", "e"};
     static const uint32_t sizes[] = {0, 0, 1, 100, 4096, 16384, 16385, 40000};
@@ -112,10 +112,22 @@ void op_draw(struct op *op, struct dice *dice, bool restarts)
     op->gid = dice_once_in(dice, 3)   ? (gid_t)-1
               : dice_once_in(dice, 3) ? 2000
                                       : users[dice_below(dice, 3)].gid;
+    if (op->uid == (uid_t)-1 && op->gid == (gid_t)-1 &&
+        op->user != 0) // FUSE does not say that this would clear setuid
+        op->gid = 2000;
     op->times[0] = draw_time(dice);
     op->times[1] = draw_time(dice);
+}
+
+void op_restrict(struct op *op, bool restarts, bool enforced)
+{
     if (restarts && (op->kind->uses & USES_SLOT)) // what its user may no longer open is not claimed again
         op->user = 0;
+    if (!enforced)
+        return;
+    if ((op->kind->uses & USES_SLOT) && (op->slot < ENFORCED_SLOTS) != (op->user == ENFORCED_USER))
+        op->user = op->slot < ENFORCED_SLOTS ? ENFORCED_USER : 0;
+    op->through = op->user == ENFORCED_USER ? 0 : 1;
 }
 
 void op_tell(const struct op *op, char *text, size_t n)

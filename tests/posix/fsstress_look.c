@@ -330,7 +330,7 @@ const char *contents_differ(const struct op *op, const struct side *ours, const 
             differs = content_differs(content_at(ours->tops[through], path),
                                       content_at(theirs->tops[through], path), path);
     for (unsigned i = 0; i < SLOTS && differs == NULL; i++)
-        if (ours->slots[i] >= 0 && theirs->slots[i] >= 0)
+        if (ours->slots[i] >= 0 && theirs->slots[i] >= 0 && !(ours->enforced && i < ENFORCED_SLOTS))
             differs = content_differs(content_of(ours->slots[i]), content_of(theirs->slots[i]), "a slot");
     return differs;
 }

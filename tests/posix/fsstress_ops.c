@@ -310,8 +310,8 @@ struct kind kinds[] = {
     {"rmdir", 8, OF_DIRECTORIES | USES_PATH, apply_rmdir, NULL},
     {"symlink", 6, USES_PATH | USES_TARGET, apply_symlink, NULL},
     {"readlink", 3, USES_PATH | USES_CHOICE, apply_readlink, NULL},
-    {"link", 8, USES_PATH | USES_OTHER | USES_CHOICE, apply_link, NULL},
-    {"link of the slot", 4, USES_PATH | USES_SLOT, apply_link_slot, NULL},
+    {"link", 8, CALLER_CHECKED | USES_PATH | USES_OTHER | USES_CHOICE, apply_link, NULL},
+    {"link of the slot", 4, CALLER_CHECKED | USES_PATH | USES_SLOT, apply_link_slot, NULL},
     {"rename", 20, USES_PATH | USES_OTHER | USES_CHOICE, apply_rename, NULL},
     {"below the slot", 4, USES_PATH | USES_SLOT | USES_MODE | USES_CHOICE, apply_below_slot, NULL},
     {"chmod", 8, USES_PATH | USES_MODE, apply_chmod, NULL},
@@ -373,7 +373,8 @@ static void become(const struct user *user)
 
 struct answer op_apply(const struct op *op, struct side *side)
 {
-    become(&users[op->user]);
+    bool by_root = side->enforced && op->through == 0 && !(op->kind->uses & CALLER_CHECKED);
+    become(&users[by_root ? 0 : op->user]);
     mode_t mask = umask(op->mask);
     struct answer answer = op->kind->apply(op, side);
     umask(mask);

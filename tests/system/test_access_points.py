@@ -112,6 +112,14 @@ class AccessPoints(unittest.TestCase):
         self.assertTrue(os.access(path, os.X_OK | os.R_OK))
         self.assertFalse(os.access(path, os.W_OK))
 
+    def test_chown_takes_set_id_bits_and_no_other(self):
+        os.chmod(self.whole, 0o777)
+        inside = self.mount(self.ap("--uid", "1000", "--gid", "1000", "--gids", "2000")).path
+        write_file(inside + "/f", b"")
+        os.chmod(inside + "/f", 0o7755)
+        os.chown(inside + "/f", 1000, 2000)
+        self.assertEqual(stat.S_IMODE(os.stat(self.whole + "/f").st_mode), 0o1755)
+
     def test_secondary_groups_count(self):
         os.mkdir(self.whole + "/app")
         write_file(self.whole + "/app/shared", b"for the group")

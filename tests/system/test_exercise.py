@@ -14,12 +14,17 @@ sys.path.insert(0, os.path.join(harness.ROOT, "tests", "posix"))
 import exercise  # noqa: E402
 
 SEED = 20
-SECONDS, SECONDS_OF_KILLS, SECONDS_OF_TWINS = 15, 8, 30  # a twin ends at its difference, long before
+SECONDS, SECONDS_SHORT, SECONDS_OF_TWINS = 12, 7, 30  # a twin ends at its difference, long before
 AT_STEP = 60
 TIME_LIMIT_S = 150  # an exerciser that hangs is told so by exercise.run, sooner
 
 
 class Exercise(TwoMounts):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.enforcing = cls.mount(cls.server.ap_create(cls.fs, *exercise.ENFORCED))
+
     def setUp(self):
         super().setUp()
         self.directories = [self.a, self.b, harness.new_directory("host-")]
@@ -30,13 +35,13 @@ class Exercise(TwoMounts):
         self.output.seek(0)
         return self.output.read().decode()
 
-    def expect_no_difference(self, program):
-        status = exercise.run(program, self.directories, SEED, SECONDS, output=self.output)
+    def expect_no_difference(self, program, words=(), seconds=SECONDS):
+        status = exercise.run(program, self.directories, SEED, seconds, words, self.output)
         self.assertEqual(status, 0, self.said())
         self.assertRegex(self.said(), r"%s: seed %d: [1-9]\d+ steps, no difference" % (program, SEED))
 
     def expect_no_difference_with_kills(self, program):
-        status, kills = exercise.run_with_kills(self.server, program, self.directories, SEED, SECONDS_OF_KILLS,
+        status, kills = exercise.run_with_kills(self.server, program, self.directories, SEED, SECONDS_SHORT,
                                                 output=self.output)
         self.assertEqual(status, 0, self.said())
         self.assertGreater(kills, 0)
@@ -55,6 +60,10 @@ class Exercise(TwoMounts):
 
     def test_fsstress(self):
         self.expect_no_difference("fsstress")
+
+    def test_fsstress_with_an_enforced_identity(self):
+        self.directories[0] = os.path.join(self.enforcing.path, os.path.basename(self.a))
+        self.expect_no_difference("fsstress", ["--enforced"], SECONDS_SHORT)
 
     def test_fsx_with_kills(self):
         self.expect_no_difference_with_kills("fsx")

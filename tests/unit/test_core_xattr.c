@@ -92,6 +92,10 @@ static void who_may_what(void **state)
         {&world_root, file, "users.a", -EOPNOTSUPP, -EOPNOTSUPP, -EOPNOTSUPP},
         {&world_root, file, "user.", -EINVAL, -EINVAL, -EINVAL},
         {&world_root, file, "", -ERANGE, -ERANGE, -ERANGE},
+        {&other, file, "nothing", -EACCES, -EACCES, -EACCES}, // permission before the name
+        {&other, file, "user.", -EACCES, -EACCES, -EACCES},
+        {&other, file, "security.", -EPERM, -EINVAL, -EPERM},
+        {&other, file, "system.a", -EOPNOTSUPP, -EOPNOTSUPP, -EOPNOTSUPP},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         assert_int_equal(set(&w, rows[i].cred, rows[i].ino, rows[i].name, "v"), rows[i].set);
