@@ -9,17 +9,45 @@
 void nodes_init(struct nodes *nodes)
 {
     *nodes = (struct nodes){.last_open_id = 0};
-    list_init(&nodes->root.holds);
     nodes->root.id.key = NODE_ROOT;
 }
 
+// --- the order of holds ---
+
+static struct hold *hold_of(const struct tree_node *at)
+{
+    return at ? CONTAINER_OF(at, struct hold, at) : NULL;
+}
+
+static int compare_holds(const struct tree_node *left, const struct tree_node *right)
+{
+    const struct fs_lock *a = &hold_of(left)->lock, *b = &hold_of(right)->lock;
+    if (a->kind != b->kind)
+        return a->kind < b->kind ? -1 : 1;
+    if (a->owner != b->owner)
+        return a->owner < b->owner ? -1 : 1;
+    return (a->start > b->start) - (a->start < b->start);
+}
+
+static const struct tree_order hold_order = {compare_holds, NULL};
+
+struct hold *nodes_first_hold(const struct node *node)
+{
+    return hold_of(tree_first(&node->holds));
+}
+
+struct hold *nodes_next_hold(const struct hold *hold)
+{
+    return hold_of(tree_next(&hold->at));
+}
+
+// --- life ---
+
 static void drop_holds(struct nodes *nodes, struct node *node)
 {
-    struct list *entry;
-    while ((entry = list_pop(&node->holds))) {
-        free(LIST_ENTRY(entry, struct hold, node));
-        nodes->n_holds--;
-    }
+    struct hold *hold;
+    while ((hold = nodes_first_hold(node)))
+        nodes_drop_hold(nodes, hold);
 }
 
 static void node_free(struct node *node)
@@ -37,10 +65,6 @@ static void file_free(struct file *file)
 void nodes_free(struct nodes *nodes)
 {
     struct table_node *entry;
-    while ((entry = table_first(&nodes->files))) {
-        table_remove(&nodes->files, entry);
-        file_free(CONTAINER_OF(entry, struct file, id));
-    }
     while ((entry = table_first(&nodes->by_id))) {
         struct node *node = CONTAINER_OF(entry, struct node, id);
         drop_holds(nodes, node);
@@ -48,6 +72,10 @@ void nodes_free(struct nodes *nodes)
         node_free(node);
     }
     drop_holds(nodes, &nodes->root);
+    while ((entry = table_first(&nodes->files))) {
+        table_remove(&nodes->files, entry);
+        file_free(CONTAINER_OF(entry, struct file, id));
+    }
     table_free(&nodes->files);
     table_free(&nodes->by_id);
 }
@@ -79,7 +107,6 @@ static struct node *node_new(struct nodes *nodes, wire_handle handle)
         free(node);
         return NULL;
     }
-    list_init(&node->holds);
     return node;
 }
 
@@ -97,7 +124,7 @@ struct node *nodes_lookup(struct nodes *nodes, wire_handle handle)
 
 static void let_go(struct nodes *nodes, struct node *node)
 {
-    if (node == &nodes->root || node->n_lookups > 0 || node->n_files > 0 || !list_empty(&node->holds))
+    if (node == &nodes->root || node->n_lookups > 0 || node->n_files > 0 || node->holds.root)
         return;
     table_remove(&nodes->by_id, &node->id);
     node_free(node);
@@ -144,9 +171,19 @@ int nodes_open(struct nodes *nodes, struct node *node, const struct file *like)
     return 0;
 }
 
+static void count_hold(const struct nodes *nodes, const struct hold *hold, bool more)
+{
+    struct file *file = nodes_file(nodes, hold->open_id);
+    if (file && more)
+        file->n_holds++;
+    else if (file)
+        file->n_holds--;
+}
+
 void nodes_drop_hold(struct nodes *nodes, struct hold *hold)
 {
-    list_remove(&hold->node);
+    count_hold(nodes, hold, false);
+    tree_remove(&hold_order, &hold->at);
     free(hold);
     nodes->n_holds--;
 }
@@ -154,8 +191,8 @@ void nodes_drop_hold(struct nodes *nodes, struct hold *hold)
 void nodes_release(struct nodes *nodes, struct file *file)
 {
     struct node *node = file->node;
-    list_for_each_safe (entry, next, &node->holds) {
-        struct hold *hold = LIST_ENTRY(entry, struct hold, node);
+    for (struct hold *hold = nodes_first_hold(node), *next; hold && file->n_holds > 0; hold = next) {
+        next = nodes_next_hold(hold);
         if (hold->open_id == file->id.key)
             nodes_drop_hold(nodes, hold);
     }
@@ -174,8 +211,20 @@ static bool same_owner(const struct hold *hold, const struct fs_lock *lock)
 
 static void add_hold(struct nodes *nodes, struct node *node, struct hold *hold)
 {
-    list_push(&node->holds, &hold->node);
+    tree_insert(&node->holds, &hold_order, &hold->at);
+    count_hold(nodes, hold, true);
     nodes->n_holds++;
+}
+
+// The owner's first range that ends at `lock`'s start or behind it; NULL when it starts behind lock's end.
+static struct hold *first_overlapping(const struct node *node, const struct fs_lock *lock)
+{
+    struct hold key = {.lock = *lock};
+    const struct tree_node *at = tree_seek(&node->holds, &hold_order, &key.at);
+    struct hold *before = hold_of(at ? tree_previous(at) : tree_last(&node->holds)), *hold = hold_of(at);
+    if (before && same_owner(before, lock) && before->lock.end >= lock->start)
+        return before;
+    return hold && same_owner(hold, lock) && hold->lock.start <= lock->end ? hold : NULL;
 }
 
 // Takes the range of `lock` out of `hold`; what is left behind it goes to *spare (then NULL).
@@ -183,51 +232,52 @@ static void cut(struct nodes *nodes, struct node *node, struct hold *hold, const
                 struct hold **spare)
 {
     uint64_t start = hold->lock.start, end = hold->lock.end;
-    if (start > lock->end || end < lock->start)
-        return;
     if (start < lock->start && end > lock->end) {
         **spare = *hold;
         (*spare)->lock.start = lock->end + 1;
+        hold->lock.end = lock->start - 1;
         add_hold(nodes, node, *spare);
         *spare = NULL;
-    }
-    if (start < lock->start) {
+    } else if (start < lock->start) {
         hold->lock.end = lock->start - 1;
     } else if (end > lock->end) {
-        hold->lock.start = lock->end + 1;
+        hold->lock.start = lock->end + 1; // and so stays where it is in the tree
     } else {
         nodes_drop_hold(nodes, hold);
     }
 }
 
-// Takes the same owner's neighbouring ranges of the same type into `held`.
-static void merge(struct nodes *nodes, struct node *node, struct hold *held)
+static bool continues(const struct hold *hold, const struct hold *next)
 {
-    list_for_each_safe (entry, next, &node->holds) {
-        struct hold *hold = LIST_ENTRY(entry, struct hold, node);
-        bool before = hold->lock.end + 1 == held->lock.start, after = held->lock.end + 1 == hold->lock.start;
-        if (!same_owner(hold, &held->lock) || hold->lock.type != held->lock.type ||
-            hold->open_id != held->open_id || (!before && !after))
-            continue;
-        held->lock.start = MIN(held->lock.start, hold->lock.start);
-        held->lock.end = MAX(held->lock.end, hold->lock.end);
-        nodes_drop_hold(nodes, hold);
+    return hold && next && same_owner(hold, &next->lock) && hold->lock.type == next->lock.type &&
+           hold->open_id == next->open_id && hold->lock.end + 1 == next->lock.start;
+}
+
+// Takes the same owner's neighbouring ranges of the same type into `held`.
+static void merge(struct nodes *nodes, struct hold *held)
+{
+    struct hold *before = hold_of(tree_previous(&held->at)), *after = nodes_next_hold(held);
+    if (continues(held, after)) {
+        held->lock.end = after->lock.end;
+        nodes_drop_hold(nodes, after);
+    }
+    if (continues(before, held)) {
+        uint64_t start = before->lock.start;
+        nodes_drop_hold(nodes, before);
+        held->lock.start = start;
     }
 }
 
 int nodes_hold(struct nodes *nodes, struct node *node, uint64_t open_id, const struct fs_lock *lock)
 {
-    struct hold *spare = malloc(sizeof(*spare)), *held = malloc(sizeof(*held));
+    struct hold *spare = malloc(sizeof(*spare)), *held = malloc(sizeof(*held)), *hold;
     if (!spare || !held) {
         free(spare);
         free(held);
         return -ENOMEM;
     }
-    list_for_each_safe (entry, next, &node->holds) {
-        struct hold *hold = LIST_ENTRY(entry, struct hold, node);
-        if (same_owner(hold, lock))
-            cut(nodes, node, hold, lock, &spare);
-    }
+    while ((hold = first_overlapping(node, lock)))
+        cut(nodes, node, hold, lock, &spare);
     free(spare);
     if (lock->type == FS_LOCK_UNLOCK) {
         free(held);
@@ -235,17 +285,14 @@ int nodes_hold(struct nodes *nodes, struct node *node, uint64_t open_id, const s
         return 0;
     }
     *held = (struct hold){.open_id = open_id, .lock = *lock};
-    merge(nodes, node, held);
     add_hold(nodes, node, held);
+    merge(nodes, held);
     return 0;
 }
 
 bool nodes_holds_any(const struct node *node, enum fs_lock_kind kind, uint64_t owner)
 {
-    list_for_each (entry, &node->holds) {
-        const struct hold *hold = LIST_ENTRY(entry, struct hold, node);
-        if (hold->lock.kind == kind && hold->lock.owner == owner)
-            return true;
-    }
-    return false;
+    struct hold key = {.lock = {.kind = kind, .owner = owner}};
+    const struct hold *hold = hold_of(tree_seek(&node->holds, &hold_order, &key.at));
+    return hold && same_owner(hold, &key.lock);
 }

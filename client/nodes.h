@@ -7,8 +7,8 @@
 #ifndef BERTH_CLIENT_NODES_H
 #define BERTH_CLIENT_NODES_H
 
-#include "fs/base/list.h"
 #include "fs/base/table.h"
+#include "fs/base/tree.h"
 #include "fs/wire/wire.h"
 
 #define NODE_ROOT 1u
@@ -19,7 +19,7 @@ struct node {
     wire_handle handle;
     uint64_t n_lookups;
     uint32_t n_files;
-    struct list holds;
+    struct tree holds;       // by kind, owner and start
     struct fs_attr *removed; // a directory that was removed here: what it was like. Else NULL
 };
 
@@ -28,12 +28,13 @@ struct file {
     struct node *node;
     uint32_t flags;        // FS_OPEN_*, without those that act once
     struct fs_cred opener; // its groups belong to the file
+    size_t n_holds;        // ranges taken through it
     bool given_up;         // what it stood for may be another's by now: EIO from then on
 };
 
 // A range that one owner holds, for claiming it again when the server forgot it.
 struct hold {
-    struct list node;
+    struct tree_node at; // in node->holds
     uint64_t open_id;
     struct fs_lock lock;
 };
@@ -74,7 +75,9 @@ void nodes_release(struct nodes *nodes, struct file *file); // and what is held 
 // -ENOMEM: nothing changed.
 int nodes_hold(struct nodes *nodes, struct node *node, uint64_t open_id, const struct fs_lock *lock);
 void nodes_drop_hold(struct nodes *nodes,
-                     struct hold *hold); // while the file that it was taken through is open
+                     struct hold *hold);                // while the file that it was taken through is open
+struct hold *nodes_first_hold(const struct node *node); // of any owner, through any file; NULL: none
+struct hold *nodes_next_hold(const struct hold *hold);
 bool nodes_holds_any(const struct node *node, enum fs_lock_kind kind, uint64_t owner);
 
 #endif

@@ -98,8 +98,8 @@ void recover_claim(struct mount *mount)
     }
     for (struct table_node *entry = table_first(files); entry; entry = table_next(files, entry)) {
         const struct file *file = CONTAINER_OF(entry, struct file, id);
-        list_for_each (node, &file->node->holds) {
-            const struct hold *hold = LIST_ENTRY(node, struct hold, node);
+        const struct hold *hold = file->n_holds > 0 ? nodes_first_hold(file->node) : NULL;
+        for (; hold; hold = nodes_next_hold(hold)) {
             if (hold->open_id == file->id.key)
                 claim_lock(mount, file, hold);
         }
@@ -109,10 +109,10 @@ void recover_claim(struct mount *mount)
 
 static void drop_holds(struct mount *mount, struct file *file)
 {
-    list_for_each_safe (node, after, &file->node->holds) {
-        const struct hold *hold = LIST_ENTRY(node, struct hold, node);
+    for (struct hold *hold = nodes_first_hold(file->node), *next; hold && file->n_holds > 0; hold = next) {
+        next = nodes_next_hold(hold);
         if (hold->open_id == file->id.key)
-            nodes_drop_hold(&mount->nodes, LIST_ENTRY(node, struct hold, node));
+            nodes_drop_hold(&mount->nodes, hold);
     }
 }
 

@@ -244,5 +244,23 @@ class Locks(TwoMounts):
             self.assertEqual(int(f.read()), 4 * rounds)
 
 
+class Bound(TwoMounts):
+    SERVER_ARGS = ("--max-locks", "4")
+
+    def test_past_the_bound_is_enolck_and_giving_up_works(self):
+        write_file(self.a + "/f", b"")
+        a, b = Holder(self, self.a + "/f"), Holder(self, self.b + "/f")
+        self.assertEqual([a.do("lock", EX | NB, 2 * n, 1) for n in range(3)], [0, 0, 0])
+        self.assertEqual(b.do("lock", EX, 0, 1), errno.ENOLCK)  # a wait counts as two
+        self.assertEqual(b.do("lock", EX | NB, 0, 1), errno.EAGAIN)
+        self.assertEqual(b.do("lock", EX | NB, 10, 1), 0)
+        self.assertEqual([holder.do("lock", SH | NB, 20, 1) for holder in (a, b)], [errno.ENOLCK] * 2)
+        self.assertEqual(a.do("flock", EX | NB), errno.ENOLCK)
+        self.assertEqual(a.do("lock", EX | NB, 0, 5), 0)  # three become one
+        self.assertEqual(a.do("lock", UN, 2, 1), 0)       # and two
+        self.assertEqual(a.do("lock", UN), 0)
+        self.assertEqual([b.do("lock", EX | NB, 2 * n, 1) for n in range(3)], [0, 0, 0])
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -131,8 +131,7 @@ static void compare(const struct node *node, uint8_t model[OWNERS][BYTES])
 {
     uint8_t seen[OWNERS][BYTES] = {0};
     bool any[OWNERS] = {0};
-    list_for_each (entry, &node->holds) {
-        const struct hold *hold = LIST_ENTRY(entry, struct hold, node);
+    for (const struct hold *hold = nodes_first_hold(node); hold; hold = nodes_next_hold(hold)) {
         assert_true(hold->lock.start <= hold->lock.end);
         for (uint64_t i = hold->lock.start; i <= MIN(hold->lock.end, (uint64_t)BYTES - 1); i++) {
             assert_int_equal(seen[hold->lock.owner][i], 0); // ranges of one owner do not overlap
@@ -185,6 +184,30 @@ static void test_neighbouring_ranges_become_one(void **state)
     assert_int_equal(nodes->n_holds, 1);
 }
 
+// Far too many for a walk along them at each.
+static void test_many_ranges_of_one_file(void **state)
+{
+    enum { MANY = 200000 };
+    struct nodes *nodes = *state;
+    struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 50});
+    struct fs_lock lock = {.kind = FS_LOCK_FCNTL, .type = FS_LOCK_WRITE};
+    open_file(nodes, node, 1);
+    open_file(nodes, node, 2);
+    for (uint64_t i = 0; i < MANY; i++) {
+        lock.start = lock.end = i * 7919 % MANY * 2; // every second byte, in no order
+        assert_int_equal(nodes_hold(nodes, node, 1 + i % 2, &lock), 0);
+    }
+    assert_int_equal(nodes->n_holds, MANY);
+    nodes_release(nodes, nodes_file(nodes, 2));
+    assert_int_equal(nodes->n_holds, MANY / 2);
+    assert_int_equal(nodes_file(nodes, 1)->n_holds, MANY / 2);
+    lock.type = FS_LOCK_UNLOCK;
+    for (lock.start = lock.end = 0; lock.start < 2 * MANY; lock.start = lock.end += 2)
+        assert_int_equal(nodes_hold(nodes, node, 1, &lock), 0);
+    assert_int_equal(nodes->n_holds, 0);
+    assert_int_equal(nodes_file(nodes, 1)->n_holds, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -198,6 +221,7 @@ int main(void)
         TEST(test_release_drops_what_was_locked_through_it),
         TEST(test_held_ranges_are_those_of_a_model),
         TEST(test_neighbouring_ranges_become_one),
+        TEST(test_many_ranges_of_one_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
