@@ -65,7 +65,7 @@ enum uses {
     USES_OWNER = 64,
     USES_TARGET = 128,
     USES_TIMES = 256,
-    CALLER_CHECKED = 1 << 12, // by the kernel, against who calls
+    CALLER_CHECKED = 1 << 12, // by the kernel alone (fs.protected_hardlinks): not the enforced user's
     SETS_XATTR = 1 << 13,
     OF_DIRECTORIES = 1 << 14, // more of a and b
     OPENS = 1 << 15,          // op_open_flags tells its flags
@@ -114,6 +114,8 @@ struct look {
     int error;
     struct statx stat;
 };
+
+enum { LOOK_FOLLOWS = 2 }; // at[]: of op's path, through a symlink
 
 struct looks {
     struct look at[WATCHES];

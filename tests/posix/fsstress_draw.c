@@ -125,6 +125,10 @@ void op_restrict(struct op *op, bool restarts, bool enforced)
         op->user = 0;
     if (!enforced)
         return;
+    if (op->kind->uses & CALLER_CHECKED) {
+        op->slot |= ENFORCED_SLOTS;
+        op->user = op->user == ENFORCED_USER ? 0 : op->user;
+    }
     if ((op->kind->uses & USES_SLOT) && (op->slot < ENFORCED_SLOTS) != (op->user == ENFORCED_USER))
         op->user = op->slot < ENFORCED_SLOTS ? ENFORCED_USER : 0;
     op->through = op->user == ENFORCED_USER ? 0 : 1;

@@ -373,7 +373,7 @@ static void become(const struct user *user)
 
 struct answer op_apply(const struct op *op, struct side *side)
 {
-    bool by_root = side->enforced && op->through == 0 && !(op->kind->uses & CALLER_CHECKED);
+    bool by_root = side->enforced && op->through == 0;
     become(&users[by_root ? 0 : op->user]);
     mode_t mask = umask(op->mask);
     struct answer answer = op->kind->apply(op, side);

@@ -213,9 +213,9 @@ static int write_beside_mapping(struct fsx *f, struct fsx_op *op)
     uint8_t *pages = map(f, op, &fd, PROT_READ);
     if (pages == MAP_FAILED)
         return -errno;
-    volatile uint8_t touched = 0;
+    const volatile uint8_t *touched = pages + op->offset % PAGE;
     for (uint32_t i = 0; i < op->length; i += PAGE)
-        touched ^= pages[op->offset % PAGE + i];
+        (void)touched[i];
     int result = write_range(f, op);
     if (result == 0 && memcmp(pages + op->offset % PAGE, bytes, op->length) != 0)
         history_differ("a mapping does not see what was written beside it");
