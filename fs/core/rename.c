@@ -168,7 +168,7 @@ static int put_target_entry(struct core *core, const struct side *from, const st
 static int leave(struct core *core, const struct fs_cred *cred, const struct side *from, bool whiteout)
 {
     fs_ino parent = from->directory->node.key;
-    struct core_make make = {.mode = S_IFCHR, .bare = true};
+    struct core_make make = {.mode = S_IFCHR};
     struct inode *inode;
     if (!whiteout)
         return store_dentry_remove(core->store, parent, from->name);

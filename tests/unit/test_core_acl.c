@@ -337,6 +337,11 @@ static void new_inodes_inherit(void **state)
     assert_int_equal(core_tmpfile(w.core, &stranger, d, 0600, 027, FS_OPEN_WRITE, &file, &attr), 0);
     assert_mode(&w, attr.ino, 0600);
     core_release(w.core, file);
+    assert_int_equal(core_rename(w.core, &world_root, d, NAME("fifo"), d, NAME("moved"), FS_RENAME_WHITEOUT),
+                     0);
+    assert_int_equal(core_lookup(w.core, &world_root, d, NAME("fifo"), &attr), 0);
+    assert_int_equal(attr.mode, S_IFCHR);
+    assert_list(&w, attr.ino, ACCESS, "u::---,u:101:rwx,g::r-x,m::---,o::---");
     fs_ino plain = make_owned(&w, "plain", S_IFDIR | 0777);
     assert_int_equal(core_create_open(w.core, &stranger, plain, NAME("file"), 0666, 027, FS_OPEN_WRITE, &file,
                                       &attr, &created),
