@@ -206,7 +206,7 @@ static void parse(int argc, char **argv)
         if (c == 'r')
             options.restarts = true;
         else if (c == 'e')
-            mount.enforced = options.enforced = true;
+            mount.enforced = mount.hides_sticky = host.hides_sticky = options.enforced = true;
         else if (c == 't')
             options.seconds = strtod(optarg, NULL);
         else if (c != '?')

@@ -24,6 +24,7 @@ struct side {
     int tops[MOUNTS];
     int slots[SLOTS];
     bool enforced; // mount 0 acts as ENFORCED_USER, whoever calls: root does, so that only the server checks
+    bool hides_sticky;    // of directories, in the slots of ENFORCED_USER: a mount does so there
     int slot_tops[SLOTS]; // of the mount through which it was opened
 };
 

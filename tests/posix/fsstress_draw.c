@@ -125,7 +125,7 @@ void op_restrict(struct op *op, bool restarts, bool enforced)
         op->user = 0;
     if (!enforced)
         return;
-    if (op->kind->uses & CALLER_CHECKED) {
+    if ((op->kind->uses & CALLER_CHECKED) || (restarts && (op->kind->uses & USES_SLOT))) {
         op->slot |= ENFORCED_SLOTS;
         op->user = op->user == ENFORCED_USER ? 0 : op->user;
     }

@@ -122,6 +122,8 @@ void looks_take(struct looks *looks, const struct op *op, const struct side *sid
         int result = i < 6 ? statx(fd, path, flags, STATX_BASIC_STATS | STATX_BTIME, &look->stat)
                            : statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &look->stat);
         look->error = result < 0 ? errno : 0;
+        if (side->hides_sticky && i >= 6 && i - 6 < ENFORCED_SLOTS && S_ISDIR(look->stat.stx_mode))
+            look->stat.stx_mode &= ~S_ISVTX;
     }
 }
 
