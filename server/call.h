@@ -32,9 +32,14 @@ WIRE_CALLS(CALL_DECLARE)
     return call_malformed(call)
 int call_malformed(struct call *call);
 
-// Was this session shown the inode, and does it still lie under its root? -ESTALE. What comes through an open
-// of the same inode needs no such place: call_open() instead.
+// Was this session shown the inode, and does it still lie under its root, or has the session it open?
+// -ESTALE.
 int call_handle(struct call *call, wire_handle handle);
+// The same for what names are looked up, made or removed in, and what gets one more: having it open does not
+// help when it was moved out, or whoever holds a directory would climb out with it.
+int call_handle_inside(struct call *call, wire_handle handle);
+int call_inside(struct call *call, fs_ino ino);
+bool call_handle_is_ours(const struct call *call, wire_handle handle); // the first half alone
 // -ESTALE when the session has no such open.
 int call_open(struct call *call, uint64_t open_id, struct session_open **ret_open);
 // With open_id 0 as call_handle(), *ret_file NULL; else the open must be of that inode.

@@ -83,7 +83,8 @@ static bool opened_here(const struct call *call, fs_ino ino)
     return false;
 }
 
-static int check_place(struct call *call, fs_ino ino)
+// elsewhere: also when it was moved out, if this session has it open.
+static int check_place(struct call *call, fs_ino ino, bool elsewhere)
 {
     struct fs_attr attr;
     int result = core_getattr(call->core, ino, &attr);
@@ -93,19 +94,40 @@ static int check_place(struct call *call, fs_ino ino)
     result = core_is_under(call->core, ino, call->session->root, &under);
     if (under || (result < 0 && result != -ENOENT))
         return result;
-    // What was unlinked or moved away while this session has it open stays its own.
-    return opened_here(call, ino) ? 0 : -ESTALE;
+    // What was unlinked while this session has it open stays its own.
+    return (elsewhere || result == -ENOENT) && opened_here(call, ino) ? 0 : -ESTALE;
 }
 
-int call_handle(struct call *call, wire_handle handle)
+int call_inside(struct call *call, fs_ino ino)
 {
-    int result = call_handle_of(call, handle.ino).mac == handle.mac ? check_place(call, handle.ino) : -ESTALE;
+    int result = check_place(call, ino, false);
+    return result == -ENOENT ? -ESTALE : result;
+}
+
+bool call_handle_is_ours(const struct call *call, wire_handle handle)
+{
+    return call_handle_of(call, handle.ino).mac == handle.mac;
+}
+
+static int check_handle(struct call *call, wire_handle handle, bool elsewhere)
+{
+    int result = call_handle_is_ours(call, handle) ? check_place(call, handle.ino, elsewhere) : -ESTALE;
     if (result == -ENOENT)
         result = -ESTALE;
     if (result == -ESTALE)
         log_debug("stale", "session=%u ino=%llu op=%s", call->session->number, (unsigned long long)handle.ino,
                   wire_op_name(call->request->op));
     return result;
+}
+
+int call_handle(struct call *call, wire_handle handle)
+{
+    return check_handle(call, handle, true);
+}
+
+int call_handle_inside(struct call *call, wire_handle handle)
+{
+    return check_handle(call, handle, false);
 }
 
 int call_open(struct call *call, uint64_t open_id, struct session_open **ret_open)

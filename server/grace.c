@@ -50,7 +50,7 @@ bool grace_parks(const struct attached *attached, const struct frame *frame)
     case WIRE_CANCEL:
         return false;
     case WIRE_SETLK:
-        return !is_claim(frame);
+        return !claiming || !is_claim(frame);
     case WIRE_GETLK:
         return true;
     case WIRE_OPEN:

@@ -187,6 +187,8 @@ static int load_session(struct load *load, uint64_t id, struct reader record)
     attached->session->root = root;
     attached->expired = attached->kept_expired = flags & RECORD_EXPIRED;
     attached->missed = attached->kept_missed = attached->missed_before = flags & RECORD_MISSED;
+    if (attached->expired)
+        atomic_fetch_sub(&load->hosted->place->sessions, 1);
     attached->lost = (flags & RECORD_LOST) || !load->log_continuous;
     session_loosen(attached->session);
     load->attached = attached;

@@ -113,6 +113,8 @@ int op_readdir(struct call *call)
     if (result == 0 && (request.n > FS_IO_MAX || request.with_attributes > 1))
         result = -EINVAL;
     if (result == 0)
+        result = call_inside(call, core_file_ino(open->file));
+    if (result == 0)
         result = call_reply_room(call, ahead + request.n, &body);
     if (result < 0)
         return result;

@@ -81,7 +81,8 @@ int op_setlk(struct call *call)
         result = check_lock(open, &request.lock);
     if (result == 0 && request.lock.type != FS_LOCK_UNLOCK)
         result = session_open_owner(open, request.lock.kind, request.lock.owner);
-    if (result == 0 && request.reclaim)
+    // Who has nothing to claim asks like everybody else.
+    if (result == 0 && request.reclaim && call->request->attached->claim == CLAIM_UNDERWAY)
         result = claim(call, core_file_ino(open->file), &request.lock);
     else if (result == 0)
         result = set_and_wait(call, core_file_ino(open->file), &request);

@@ -19,7 +19,7 @@ static bool is_dot_dot(struct fs_name name)
 int op_lookup(struct call *call)
 {
     CALL_DECODE(lookup);
-    int result = call_handle(call, request.parent);
+    int result = call_handle_inside(call, request.parent);
     if (result < 0)
         return result;
     // The session's root has no parent that it may see.
@@ -145,7 +145,7 @@ static int check_make(const struct wire_make_request *request)
 int op_make(struct call *call)
 {
     CALL_DECODE(make);
-    int result = call_handle(call, request.parent);
+    int result = call_handle_inside(call, request.parent);
     if (result == 0)
         result = check_make(&request);
     if (result < 0)
@@ -167,9 +167,9 @@ int op_link(struct call *call)
 {
     CALL_DECODE(link);
     struct fs_attr attr;
-    int result = call_handle(call, request.handle);
+    int result = call_handle_inside(call, request.handle);
     if (result == 0)
-        result = call_handle(call, request.parent);
+        result = call_handle_inside(call, request.parent);
     if (result == 0)
         result =
             core_link(call->core, &call->cred, request.handle.ino, request.parent.ino, request.name, &attr);
@@ -181,7 +181,7 @@ int op_link(struct call *call)
 int op_unlink(struct call *call)
 {
     CALL_DECODE(unlink);
-    int result = call_handle(call, request.parent);
+    int result = call_handle_inside(call, request.parent);
     if (result == 0)
         result = core_unlink(call->core, &call->cred, request.parent.ino, request.name);
     if (result < 0)
@@ -203,7 +203,7 @@ int op_rmdir(struct call *call)
 {
     CALL_DECODE(rmdir);
     struct fs_attr attr = {0};
-    int result = call_handle(call, request.parent);
+    int result = call_handle_inside(call, request.parent);
     if (result == 0)
         result = check_not_root(call, request.parent.ino, request.name, &attr);
     if (result == 0)
@@ -218,9 +218,9 @@ int op_rename(struct call *call)
 {
     CALL_DECODE(rename);
     struct fs_attr attr;
-    int result = call_handle(call, request.parent);
+    int result = call_handle_inside(call, request.parent);
     if (result == 0)
-        result = call_handle(call, request.new_parent);
+        result = call_handle_inside(call, request.new_parent);
     if (result == 0 && (request.flags & ~RENAME_FLAGS))
         result = -EINVAL;
     if (result == 0)

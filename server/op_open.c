@@ -79,7 +79,7 @@ int op_create(struct call *call)
     struct core_file *file;
     struct fs_attr attr;
     bool created;
-    int result = call_handle(call, request.parent);
+    int result = call_handle_inside(call, request.parent);
     if (result == 0 && ((request.mode & ~(PERMISSIONS | S_IFMT)) || (request.umask & ~UMASK)))
         result = -EINVAL;
     if (result == 0)
@@ -101,7 +101,7 @@ int op_tmpfile(struct call *call)
     CALL_DECODE(tmpfile);
     struct core_file *file;
     struct fs_attr attr;
-    int result = call_handle(call, request.parent);
+    int result = call_handle_inside(call, request.parent);
     if (result == 0 && ((request.mode & ~(PERMISSIONS | S_IFMT)) || (request.umask & ~UMASK) ||
                         !(request.flags & FS_OPEN_WRITE)))
         result = -EINVAL;
@@ -118,13 +118,18 @@ int op_tmpfile(struct call *call)
 }
 
 // Until opens outlive the server, a claim is only the client's word: it is believed of the file's owner, who
-// could give himself any permission, and of everybody else if they may open the file now.
+// could give himself any permission, and of everybody else if they may open the file now. What was moved out
+// of the session's root is out.
 static int check_claim(struct call *call, fs_ino ino, uint32_t flags)
 {
     struct fs_attr attr;
     int result = core_getattr(call->core, ino, &attr);
     if (result < 0)
         return result == -ENOENT ? -ESTALE : result;
+    bool under = false;
+    result = core_is_under(call->core, ino, call->session->root, &under);
+    if (result < 0 ? result != -ENOENT : !under)
+        return result < 0 ? result : -ESTALE;
     if (attr.uid == call->cred.uid)
         return 0;
     uint32_t may = ((flags & FS_OPEN_READ) ? FS_MAY_READ : 0) | ((flags & CHANGES_FLAGS) ? FS_MAY_WRITE : 0) |
@@ -132,17 +137,19 @@ static int check_claim(struct call *call, fs_ino ino, uint32_t flags)
     return core_access(call->core, &call->cred, ino, may);
 }
 
-// What the client held before a restart. The handle proves that it was shown the inode, which may be unlinked
-// by now.
+// What the client held before a restart, and at no other time. The handle proves that it was shown the inode,
+// which may be unlinked by now.
 int op_reopen(struct call *call)
 {
     CALL_DECODE(reopen);
     struct core_file *file;
-    int result = call_handle_of(call, request.handle.ino).mac == request.handle.mac ? 0 : -ESTALE;
+    int result = call_handle_is_ours(call, request.handle) ? 0 : -ESTALE;
     if (result == 0)
         result = open_again(call, request.open_id, request.handle.ino, request.flags);
     if (result == 1)
         return call_reply_reopen(call, &(struct wire_reopen_reply){});
+    if (result == 0 && call->request->attached->claim != CLAIM_UNDERWAY)
+        result = -EINVAL;
     if (result == 0)
         result = check_open(call, request.open_id, request.flags);
     if (result == 0)
@@ -187,10 +194,13 @@ static int granted_by_tmpfile(struct call *call, struct reader reply, struct gra
 static int granted_by_open(struct call *call, struct granted *ret_granted)
 {
     CALL_DECODE(open);
+    if (!call_handle_is_ours(call, request.handle))
+        return -ESTALE;
     *ret_granted = (struct granted){request.open_id, request.handle.ino, request.flags};
     return 0;
 }
 
+// The request that is sent again is no proof of what was asked the first time: it is checked like a claim.
 int call_open_again(struct call *call, struct reader reply)
 {
     struct granted granted = {0};
@@ -209,6 +219,8 @@ int call_open_again(struct call *call, struct reader reply)
         return 0;
     if (result == 0)
         result = check_open(call, granted.open_id, granted.flags);
+    if (result == 0)
+        result = check_claim(call, granted.ino, granted.flags);
     if (result == 0)
         result = core_reopen(call->core, granted.ino, granted.flags & ~(CREATE_FLAGS | FS_OPEN_TRUNC), &file);
     return result == 0 ? keep(call, granted.open_id, file) : result;

@@ -251,7 +251,7 @@ static int enter(struct hosted *hosted, struct attach *attach, struct attached *
         snprintf(reason, reason_size, "file system %s takes no more sessions: %s", hosted->id,
                  strerror(-result));
     else
-        *ret_lost = had;
+        *ret_lost = had && attached_get(hosted, attach->session_low) == had ? had : NULL; // or it made room
     return result;
 }
 
