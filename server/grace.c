@@ -180,8 +180,6 @@ void grace_locked(struct hosted *hosted, fs_ino ino)
 int grace_check_claim(const struct attached *attached, fs_ino ino)
 {
     const struct hosted *hosted = attached->hosted;
-    if (attached->claim == CLAIM_DONE)
-        return 0;
     bool locked =
         attached->missed_before || hosted->relocked.count > RELOCKED_MAX || table_get(&hosted->relocked, ino);
     return locked ? -EAGAIN : 0;

@@ -358,9 +358,6 @@ class Refusals(Wire):
         self.refused(errno.ENOENT, self.c.link, once, self.dir, "x")
         self.c.unlink(self.dir, "f")
         self.refused(errno.ENOENT, self.c.link, self.f, self.dir, "x")
-        # No claim of an open makes it one that has its name yet to get.
-        self.c.call("reopen", handle(self.f) + u64(4) + u32(raw.WRITE | raw.CREATE | raw.EXCL))
-        self.refused(errno.ENOENT, self.c.link, self.f, self.dir, "x")
 
     def test_opens(self):
         self.refused(errno.EINVAL, self.c.open, self.f, 0)
@@ -455,18 +452,6 @@ class Root(Wire):
         self.sub.call("bye")
         self.assertTrue(self.sub.closed())
         self.top.rmdir(self.top.root, self.name)
-
-    def test_a_claim_gives_nobody_more_than_he_may(self):
-        self.top.create(self.top.lookup(self.top.root, self.name).handle, "theirs", 1, 0o644)
-        theirs = self.sub.lookup(self.sub.root, "theirs").handle
-        self.refused(errno.EACCES, self.sub.call, "reopen", handle(theirs) + u64(2) + u32(raw.READ | raw.WRITE))
-        self.sub.call("reopen", handle(theirs) + u64(2) + u32(raw.READ))
-        self.refused(errno.EBADF, self.sub.write, 2, 0, b"x")
-        own = self.sub.create(self.sub.root, "own", 3, 0o400).handle
-        self.sub.unlink(self.sub.root, "own")
-        self.sub.call("reopen", handle(own) + u64(4) + u32(raw.READ | raw.WRITE))
-        self.sub.release(3)
-        self.sub.write(4, 0, b"x")
 
     def test_listing_without_search_shows_names_alone(self):
         listed = self.top.make(self.top.lookup(self.top.root, self.name).handle, "listed", stat.S_IFDIR | 0o744).handle
