@@ -92,6 +92,12 @@ static void forget_relocked(struct hosted *hosted)
     }
 }
 
+void grace_free(struct hosted *hosted)
+{
+    forget_relocked(hosted);
+    table_free(&hosted->relocked);
+}
+
 static void end_if_due(struct hosted *hosted)
 {
     if (hosted->closing)

@@ -45,6 +45,7 @@ static void close_parts(struct hosted *hosted, const char *why)
     struct table_node *node;
     while ((node = table_first(&hosted->sessions)))
         attached_leave(CONTAINER_OF(node, struct attached, node), why);
+    grace_free(hosted);
     lock_table_destroy(hosted->locks);
     core_destroy(hosted->core);
     store_close(hosted->store);

@@ -174,6 +174,7 @@ bool hosted_root_attached(const struct hosted *hosted, fs_ino ino);
 
 void grace_start(struct hosted *hosted, uint64_t opening_ms); // sessions have been loaded
 void grace_tick(struct hosted *hosted);                       // ends it when that is due
+void grace_free(struct hosted *hosted);                       // when nobody is attached any more
 bool grace_parks(const struct attached *attached, const struct frame *frame);
 void grace_claimed(struct attached *attached);        // it has claimed all, or nobody waits for it any more
 void grace_locked(struct hosted *hosted, fs_ino ino); // somebody got a lock
