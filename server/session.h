@@ -15,7 +15,7 @@
 #define SESSION_REPLY_KEPT_MAX 4096u // bytes; larger ones are of reads, which are executed again
 #define SESSION_OPENS_MAX      65536u
 #define SESSION_OWNERS_MAX     1024u // lock owners that used one open
-#define SESSION_WAITS_MAX      256u  // locks waited for
+#define SESSION_WAITS_MAX      1024u // locks waited for; no more than grants are kept, so that none is lost
 #define SESSION_GRANTS_KEPT    1024u // of the latest grants, told again after a lost connection
 #define SESSION_TEXT_SIZE      140u  // a client's name as logged, and an access key
 

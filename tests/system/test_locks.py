@@ -9,9 +9,12 @@ import multiprocessing
 import os
 import signal
 import struct
+import threading
 import unittest
 
+import harness
 from mountcase import TwoMounts, write_file
+from raw_client import api_call
 
 ANSWER_SECONDS = 10
 QUIET_SECONDS = 0.3  # how long a blocked lock is watched; a correct server never answers, however long
@@ -242,6 +245,36 @@ class Locks(TwoMounts):
             worker.join()
         with open(self.b + "/counter", "rb") as f:
             self.assertEqual(int(f.read()), 4 * rounds)
+
+
+class Many(TwoMounts):
+    def test_hundreds_wait_on_one_mount_and_each_has_it_alone(self):
+        n_waiters, had, inside = 600, [], [0]
+        path = self.a + "/f"
+        write_file(path, b"")
+        holder = os.open(self.b + "/f", os.O_RDWR)
+        self.addCleanup(os.close, holder)
+        fcntl.flock(holder, EX)
+
+        def wait(number):
+            fd = os.open(path, os.O_RDWR)
+            try:
+                fcntl.flock(fd, EX)
+                inside[0] += 1
+                had.append((number, inside[0]))
+                inside[0] -= 1
+            finally:
+                os.close(fd)
+        threads = [threading.Thread(target=wait, args=(number,), daemon=True) for number in range(n_waiters)]
+        for thread in threads:
+            thread.start()
+        locks = "/2015-02-01/berth/locks?FileSystemId=" + self.fs
+        harness.wait_for(lambda: len(api_call(self.server, "GET", locks)["Locks"]) == 1 + n_waiters, 30)
+        self.assertEqual(had, [])
+        fcntl.flock(holder, UN)
+        for thread in threads:
+            thread.join(30)
+        self.assertEqual(sorted(had), [(number, 1) for number in range(n_waiters)])
 
 
 class Bound(TwoMounts):
