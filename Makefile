@@ -121,7 +121,7 @@ demo: deps
 # An engine for the container tests is installed for root only: nobody else can start one. Without it they are skipped.
 check: deps-check
 	@test "$$(id -u)" != 0 || $(MAKE) --no-print-directory deps-docker || true
-	@$(MAKE) --no-print-directory $(JOBS) all unit fuzz exercisers $(BUILD)/tests/sim
+	@$(MAKE) --no-print-directory $(JOBS) all unit fuzz exercisers $(BUILD)/tests/sim $(BUILD)/tests/crashsim
 	@BERTH_BUILD=$(BUILD) tests/run $(CHECK)
 
 conformance: deps-check
@@ -199,6 +199,15 @@ $(BUILD)/tests/sim: $(SIM_O) $(CORE_O) $(STORE_O) $(WIRE_O) $(BASE_O)
 
 sim: $(BUILD)/tests/sim
 	$(BUILD)/tests/sim --seeds $(or $(SEEDS),1000) --from $(or $(SEED),1) --jobs $$(nproc)
+
+# --- crashes: the store on a disk that records, and loses power at every position of the record ---
+
+$(BUILD)/tests/crashsim: $(call objects,tests/crash/*.c) $(STORE_O) $(BASE_O)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) $^ $(LIBS_store) -ldl -lpthread -o $@
+
+crash: $(BUILD)/tests/crashsim
+	$(BUILD)/tests/crashsim --seeds $(or $(SEEDS),1000) --from $(or $(SEED),1)
 
 # --- lint ---
 

@@ -113,14 +113,6 @@ static int move_to_copy(struct engine *engine, fs_ino ino, uint64_t segment, uin
     return result;
 }
 
-static int cut(const struct datafile *file, uint64_t size)
-{
-    struct stat status;
-    if (fstat(file->fd, &status) < 0)
-        return -errno;
-    return (uint64_t)status.st_size > size && ftruncate(file->fd, (off_t)size) < 0 ? -errno : 0;
-}
-
 // Makes a segment's data file end at or before its part of the size, so that the size may grow. *ret_file may
 // become another file.
 static int settle(struct engine *engine, fs_ino ino, uint64_t segment, uint64_t local_size,
@@ -130,14 +122,14 @@ static int settle(struct engine *engine, fs_ino ino, uint64_t segment, uint64_t 
     bool committed;
     int result = intent_get(engine, file, &committed);
     if (result == -ENOENT)
-        return cut(*ret_file, local_size);
+        return datafile_cut(engine, *ret_file, local_size);
     if (result < 0)
         return result;
     if (!committed)
         return move_to_copy(engine, ino, segment, local_size, file, ret_file);
     result = log_sync(engine);
     if (result == 0)
-        result = cut(*ret_file, local_size);
+        result = datafile_cut(engine, *ret_file, local_size);
     return result == 0 ? intent_drop(engine, file) : result;
 }
 
@@ -186,7 +178,8 @@ static int write_file(struct engine *engine, fs_ino ino, uint64_t file, uint64_t
     engine->files_dirty = true;
     result = datafile_write(open, local, bytes, n);
     if (result < 0 && grows)
-        (void)!cut(open, local_size); // gives the room back now; the next growth would cut it in any case
+        (void)!datafile_cut(engine, open,
+                            local_size); // gives the room back now; the next growth would cut it in any case
     return result;
 }
 

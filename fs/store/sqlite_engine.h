@@ -361,7 +361,10 @@ int datafile_copy_range(int from_fd, uint64_t from, int to_fd, uint64_t to, uint
 int datafile_extent(const struct datafile *file, uint64_t start, uint64_t end, uint64_t *ret_end,
                     bool *ret_data);
 int datafile_blocks(struct engine *engine, uint64_t file, uint64_t *ret_blocks); // of 512 bytes
-int datafile_sync(struct engine *engine, struct datafile *file);                 // with its directory entry
+// Cut to `size` if it is longer, and synced then: what was cut off must not come back with a power loss, when
+// the file has grown over it.
+int datafile_cut(struct engine *engine, struct datafile *file, uint64_t size);
+int datafile_sync(struct engine *engine, struct datafile *file); // with its directory entry
 int shard_open(struct engine *engine, uint64_t file); // the directory's descriptor; the caller closes it
 
 // Files that this transaction made or grew.

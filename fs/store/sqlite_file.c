@@ -101,7 +101,7 @@ static int shard_make(struct engine *engine, uint64_t file)
     shard_path(file, path);
     if (mkdirat(engine->data_fd, path, 0700) < 0)
         return errno == EEXIST ? 0 : -errno;
-    return fsync(engine->data_fd) < 0 ? -errno : 0;
+    return fsync(engine->data_fd) < 0 ? sync_failed(engine, -EIO) : 0;
 }
 
 int datafile_create(struct engine *engine, uint64_t file, struct datafile **ret_file)
@@ -269,6 +269,18 @@ int datafile_sync(struct engine *engine, struct datafile *file)
     return result;
 }
 
+int datafile_cut(struct engine *engine, struct datafile *file, uint64_t size)
+{
+    struct stat status;
+    if (fstat(file->fd, &status) < 0)
+        return -errno;
+    if ((uint64_t)status.st_size <= size)
+        return 0;
+    if (ftruncate(file->fd, (off_t)size) < 0)
+        return -errno;
+    return datafile_sync(engine, file);
+}
+
 // --- what the transaction made or grew ---
 
 int grown_add(struct engine *engine, fs_ino ino, uint64_t segment, uint64_t file, bool created)
@@ -302,10 +314,7 @@ static void cut_back(struct engine *engine, const struct grown_file *grown)
         inode_charge(engine, grown->ino, &charge) < 0 || intent_get(engine, file, &committed) != -ENOENT ||
         datafile_get(engine, file, &open) < 0)
         return;
-    struct stat status;
-    uint64_t local_size = segment_bytes(charge.size, grown->segment);
-    if (fstat(open->fd, &status) < 0 || (uint64_t)status.st_size <= local_size ||
-        ftruncate(open->fd, (off_t)local_size) < 0)
+    if (datafile_cut(engine, open, segment_bytes(charge.size, grown->segment)) < 0)
         log_debug("store-cut-back", "directory=%s file=%" PRIu64, engine->directory, file);
 }
 

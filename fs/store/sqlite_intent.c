@@ -89,12 +89,12 @@ static int intent_do(struct engine *engine, const struct intent *intent)
     struct datafile *file;
     struct stat status;
     int result = datafile_get(engine, intent->file, &file);
+    if (result == 0)
+        result = datafile_cut(engine, file, (uint64_t)intent->size);
     if (result < 0)
         return result;
-    if (fstat(file->fd, &status) < 0)
-        return -errno;
     // To its own length, too: that gives back what was allocated past it.
-    return ftruncate(file->fd, MIN(status.st_size, (off_t)intent->size)) < 0 ? -errno : 0;
+    return fstat(file->fd, &status) < 0 || ftruncate(file->fd, status.st_size) < 0 ? -errno : 0;
 }
 
 // Outside a transaction that the callers of the store see, so plain statements.

@@ -75,7 +75,7 @@ static int save(struct numbers *numbers)
         return -errno;
     if (written != RECORD_SIZE)
         return -ENOSPC;
-    return fdatasync(numbers->fd) < 0 ? -errno : 0;
+    return fdatasync(numbers->fd) < 0 ? -EIO : 0; // whatever the reason: nobody knows what is on disk
 }
 
 int numbers_create(int dir_fd)

@@ -45,7 +45,7 @@ int log_follow(struct engine *engine)
         return -errno;
     close(engine->wal_fd);
     engine->wal_fd = fd;
-    return fsync(engine->dir_fd) < 0 ? -errno : 0;
+    return fsync(engine->dir_fd) < 0 ? sync_failed(engine, -EIO) : 0;
 }
 
 // A file that has later segments may have many: everything is synced at once.
