@@ -8,10 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
-#define STATUS_SIZE 32768u // a line names every supplementary group
-#define BIT(number) (1ull << ((number)-1))
+#define STATUS_SIZE  32768u // a line names every supplementary group
+#define SYSCALL_SIZE 512u
+#define ASLEEP_TRIES 50u
+#define BIT(number)  (1ull << ((number)-1))
 
 // Signals whose default is to be ignored, or to stop.
 static const uint64_t harmless = BIT(SIGCHLD) | BIT(SIGCONT) | BIT(SIGURG) | BIT(SIGWINCH) | BIT(SIGSTOP) |
@@ -31,16 +34,40 @@ bool status_is_dying(const char *text)
     return (pending & ~handled & ~harmless) != 0 || (pending & BIT(SIGKILL)) != 0;
 }
 
-bool caller_is_dying(pid_t tid)
+// A line like `72 0x3 0x26 0x7ffd… …`: the call's number and its arguments, in the thread's own registers.
+bool syscall_waits_for_ofd(const char *text)
 {
-    char path[64], text[STATUS_SIZE];
-    snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
+    unsigned long long descriptor, command;
+    return sscanf(text, "%*d %llx %llx", &descriptor, &command) == 2 && command == F_OFD_SETLKW;
+}
+
+static bool read_proc(pid_t tid, const char *name, char *text, size_t size)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)tid, name);
     int fd = tid > 0 ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-    ssize_t n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+    ssize_t n = fd >= 0 ? read(fd, text, size - 1) : -1;
     if (fd >= 0)
         close(fd);
-    if (n <= 0)
-        return true;
-    text[n] = '\0';
-    return status_is_dying(text);
+    text[n > 0 ? n : 0] = '\0';
+    return n > 0;
+}
+
+bool caller_is_dying(pid_t tid)
+{
+    char text[STATUS_SIZE];
+    return !read_proc(tid, "status", text, sizeof(text)) || status_is_dying(text);
+}
+
+bool caller_waits_for_ofd(pid_t tid)
+{
+    static const struct timespec moment = {.tv_nsec = 200000};
+    char text[SYSCALL_SIZE];
+    bool readable = read_proc(tid, "syscall", text, sizeof(text));
+    // On a busy machine the answer can be there before the caller has gone to sleep.
+    for (unsigned i = 0; i < ASLEEP_TRIES && readable && strcmp(text, "running\n") == 0; i++) {
+        nanosleep(&moment, NULL);
+        readable = read_proc(tid, "syscall", text, sizeof(text));
+    }
+    return readable && syscall_waits_for_ofd(text);
 }

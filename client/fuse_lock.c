@@ -2,6 +2,7 @@
 // Locks: fcntl, OFD and flock. Loop's thread; see request.h. Invariants: what the server granted is recorded
 // in the node's holds, or an unlock for it is on its way; a lock_wait is in mount->waits from the moment its
 // SETLK is submitted until the wait is over: granted, refused, or its cancellation answered.
+#include "client/dying.h"
 #include "client/fuse_ops.h"
 #include "client/locks.h"
 #include "fs/base/log.h"
@@ -18,7 +19,8 @@ struct lock_wait {
     uint64_t open_id;
     struct fs_lock lock;
     bool queued, granted, cancelled;
-    bool asking; // again, after a restart
+    bool asking;     // again, after a restart
+    bool undetected; // deadlocks are not looked for
 };
 
 // --- translation ---
@@ -79,10 +81,20 @@ static struct request *setlk_new(struct mount *mount, fuse_req_t fuse, uint64_t 
     return request;
 }
 
+static struct lock_wait *wait_get(const struct mount *mount, uint64_t ticket)
+{
+    struct table_node *node = table_get(&mount->waits, ticket);
+    return node ? CONTAINER_OF(node, struct lock_wait, id) : NULL;
+}
+
 static void setlk_send(struct request *request)
 {
-    struct wire_setlk_request message = {
-        .open_id = request->open_id, .lock = request->lock, .ticket = request->ticket};
+    const struct lock_wait *wait = request->ticket ? wait_get(request->mount, request->ticket) : NULL;
+    struct wire_setlk_request message = {.open_id = request->open_id,
+                                         .lock = request->lock,
+                                         .ticket = request->ticket,
+                                         .how = wait && wait->undetected ? WIRE_SETLK_UNDETECTED
+                                                                         : WIRE_SETLK_PLAIN};
     wire_put_setlk_request(&request->body, &message);
     request_send(request);
 }
@@ -136,12 +148,6 @@ static void setlk_failed(struct request *request, int error)
 }
 
 // --- waiting ---
-
-static struct lock_wait *wait_get(const struct mount *mount, uint64_t ticket)
-{
-    struct table_node *node = table_get(&mount->waits, ticket);
-    return node ? CONTAINER_OF(node, struct lock_wait, id) : NULL;
-}
 
 // Over: result 0 is granted.
 static void wait_end(struct lock_wait *wait, int result)
@@ -244,10 +250,19 @@ static void waiting_gone(struct request *request)
     free(wait);
 }
 
+static void wait_for_lock(fuse_req_t fuse, uint64_t open_id, const struct fs_lock *lock, bool undetected);
+
+// Linux looks for no deadlocks of OFD locks, whose owners are not who waits.
 static void waiting_failed(struct request *request, int error)
 {
+    fuse_req_t fuse = request->fuse;
     waiting_gone(request);
-    request_fail(request, error);
+    if (error != -EDEADLK || !fuse || !caller_waits_for_ofd(fuse_req_ctx(fuse)->pid)) {
+        request_fail(request, error);
+        return;
+    }
+    request->fuse = NULL;
+    wait_for_lock(fuse, request->open_id, &request->lock, true);
 }
 
 static struct lock_wait *wait_new(struct mount *mount, uint64_t open_id, const struct fs_lock *lock)
@@ -264,13 +279,15 @@ static struct lock_wait *wait_new(struct mount *mount, uint64_t open_id, const s
     return wait;
 }
 
-static void wait_for_lock(fuse_req_t fuse, uint64_t open_id, const struct fs_lock *lock)
+static void wait_for_lock(fuse_req_t fuse, uint64_t open_id, const struct fs_lock *lock, bool undetected)
 {
     struct mount *mount = mount_of(fuse);
     struct request *request = setlk_new(mount, fuse, open_id, lock, waiting_done);
     if (!request)
         return;
     struct lock_wait *wait = wait_new(mount, open_id, lock);
+    if (wait)
+        wait->undetected = undetected;
     request->ticket = wait ? wait->id.key : 0;
     request->failed = wait ? waiting_failed : setlk_failed;
     request->gone = wait ? waiting_gone : NULL;
@@ -393,7 +410,7 @@ static void set_lock(fuse_req_t fuse, const struct fuse_file_info *fi, const str
     if (!request_file(fuse, fi))
         return;
     if (wait && lock->type != FS_LOCK_UNLOCK) {
-        wait_for_lock(fuse, fi->fh, lock);
+        wait_for_lock(fuse, fi->fh, lock, false);
         return;
     }
     bool unlocks = lock->type == FS_LOCK_UNLOCK;

@@ -77,7 +77,8 @@ static void claim_lock(struct mount *mount, const struct file *file, const struc
     struct request *request = request_new_for(mount, file, WIRE_SETLK, CLAIM_ROOM, claimed);
     if (!request)
         return;
-    struct wire_setlk_request message = {.open_id = hold->open_id, .lock = hold->lock, .reclaim = 1};
+    struct wire_setlk_request message = {
+        .open_id = hold->open_id, .lock = hold->lock, .how = WIRE_SETLK_RECLAIM};
     request->failed = lock_lost;
     request->open_id = hold->open_id;
     request->lock = hold->lock;

@@ -26,7 +26,7 @@ static bool is_claim(const struct frame *frame)
 {
     struct wire_setlk_request request;
     struct reader body = body_of(frame);
-    return wire_get_setlk_request(&body, &request) == 0 && request.reclaim == 1;
+    return wire_get_setlk_request(&body, &request) == 0 && request.how == WIRE_SETLK_RECLAIM;
 }
 
 static bool truncates(const struct frame *frame)

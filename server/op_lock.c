@@ -54,7 +54,10 @@ static int set_and_wait(struct call *call, fs_ino ino, const struct wire_setlk_r
     int result = session_wait_add(session, request->ticket, ino, lock);
     if (result < 0)
         return result;
-    result = lock_set(locks, ino, session->id_low, lock, request->ticket);
+    if (request->how == WIRE_SETLK_UNDETECTED)
+        result = lock_set_undetected(locks, ino, session->id_low, lock, request->ticket);
+    else
+        result = lock_set(locks, ino, session->id_low, lock, request->ticket);
     if (result != 1)
         session_wait_end(session, request->ticket);
     if (result == 0)
@@ -75,14 +78,14 @@ int op_setlk(struct call *call)
     CALL_DECODE(setlk);
     struct session_open *open;
     int result = call_open(call, request.open_id, &open);
-    if (result == 0 && request.reclaim > 1)
+    if (result == 0 && request.how > WIRE_SETLK_UNDETECTED)
         result = -EINVAL;
     if (result == 0)
         result = check_lock(open, &request.lock);
     if (result == 0 && request.lock.type != FS_LOCK_UNLOCK)
         result = session_open_owner(open, request.lock.kind, request.lock.owner);
     // Who has nothing to claim asks like everybody else.
-    if (result == 0 && request.reclaim && call->request->attached->claim == CLAIM_UNDERWAY)
+    if (result == 0 && request.how == WIRE_SETLK_RECLAIM && call->request->attached->claim == CLAIM_UNDERWAY)
         result = claim(call, core_file_ino(open->file), &request.lock);
     else if (result == 0)
         result = set_and_wait(call, core_file_ino(open->file), &request);

@@ -80,6 +80,8 @@ static void push_waits_of(struct search *search, const struct lock_range *holder
         if (wait->seen_by == table->searches)
             return; // so were the owner's others
         wait->seen_by = table->searches;
+        if (wait->undetected)
+            continue;
         wait->next = search->stack;
         search->stack = wait;
     }
@@ -132,10 +134,10 @@ static bool would_deadlock(struct lock_table *table, const struct lock_space *sp
 // --- life ---
 
 int lock_wait_add(struct lock_table *table, struct lock_range *blocker, lock_session session,
-                  const struct fs_lock *lock, uint64_t ticket)
+                  const struct fs_lock *lock, uint64_t ticket, bool undetected)
 {
     struct lock_space *space = blocker->space;
-    if (lock->kind == FS_LOCK_FCNTL && would_deadlock(table, space, session, lock))
+    if (lock->kind == FS_LOCK_FCNTL && !undetected && would_deadlock(table, space, session, lock))
         return -EDEADLK;
     struct lock_wait *wait = calloc(1, sizeof(*wait));
     struct lock_range *fresh = lock_range_new(), *spare = lock_range_new();
@@ -149,6 +151,7 @@ int lock_wait_add(struct lock_table *table, struct lock_range *blocker, lock_ses
                                .session = session,
                                .lock = *lock,
                                .ticket = ticket,
+                               .undetected = undetected,
                                .arrival = ++table->arrivals,
                                .fresh = fresh,
                                .spare = spare};

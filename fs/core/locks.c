@@ -125,18 +125,18 @@ static void drop_to_convert(struct lock_table *table, fs_ino ino, lock_session s
 }
 
 static int take(struct lock_table *table, struct lock_space *space, lock_session session,
-                const struct fs_lock *lock, uint64_t ticket)
+                const struct fs_lock *lock, uint64_t ticket, bool undetected)
 {
     struct lock_range *blocker = lock_in_the_way(space, session, lock);
     if (!blocker)
         return change(table, space, session, lock);
     if (ticket == 0)
         return -EAGAIN;
-    return has_room(table, 2) ? lock_wait_add(table, blocker, session, lock, ticket) : -ENOLCK;
+    return has_room(table, 2) ? lock_wait_add(table, blocker, session, lock, ticket, undetected) : -ENOLCK;
 }
 
-int lock_set(struct lock_table *table, fs_ino ino, lock_session session, const struct fs_lock *lock,
-             uint64_t ticket)
+static int set(struct lock_table *table, fs_ino ino, lock_session session, const struct fs_lock *lock,
+               uint64_t ticket, bool undetected)
 {
     if (lock->start > lock->end || lock->end > RANGE_END)
         return -EINVAL;
@@ -148,9 +148,22 @@ int lock_set(struct lock_table *table, fs_ino ino, lock_session session, const s
     if (!space)
         return unlocks ? 0 : -ENOLCK;
     lock_touch(table, space);
-    int result = unlocks ? change(table, space, session, lock) : take(table, space, session, lock, ticket);
+    int result =
+        unlocks ? change(table, space, session, lock) : take(table, space, session, lock, ticket, undetected);
     lock_settle(table); // a downgrade lets others pass, too
     return result;
+}
+
+int lock_set(struct lock_table *table, fs_ino ino, lock_session session, const struct fs_lock *lock,
+             uint64_t ticket)
+{
+    return set(table, ino, session, lock, ticket, false);
+}
+
+int lock_set_undetected(struct lock_table *table, fs_ino ino, lock_session session,
+                        const struct fs_lock *lock, uint64_t ticket)
+{
+    return set(table, ino, session, lock, ticket, true);
 }
 
 // --- asking, cancelling, releasing ---

@@ -33,6 +33,9 @@ void lock_table_destroy(struct lock_table *table); // nothing is granted any mor
 // drops the old lock, as Linux does.
 int lock_set(struct lock_table *table, fs_ino ino, lock_session session, const struct fs_lock *lock,
              uint64_t ticket);
+// The same, for owners that may be let go of by others than who waits (OFD): the wait is part of no deadlock.
+int lock_set_undetected(struct lock_table *table, fs_ino ino, lock_session session,
+                        const struct fs_lock *lock, uint64_t ticket);
 
 // F_GETLK: the lowest lock that stands in the way, or type FS_LOCK_UNLOCK. *ret_session tells whose.
 void lock_get(const struct lock_table *table, fs_ino ino, lock_session session, const struct fs_lock *lock,

@@ -40,6 +40,7 @@ struct lock_wait {
     uint64_t ticket;
     uint64_t arrival;
     uint64_t seen_by;                 // the last deadlock search that came here
+    bool undetected;                  // part of no deadlock
     struct lock_range *fresh, *spare; // a grant needs no memory and cannot exceed the bound
 };
 
@@ -134,7 +135,7 @@ struct lock_wait *lock_waits_next(const struct lock_wait *wait); // of any owner
 
 // -ENOLCK, -EDEADLK, 1.
 int lock_wait_add(struct lock_table *table, struct lock_range *blocker, lock_session session,
-                  const struct fs_lock *lock, uint64_t ticket);
+                  const struct fs_lock *lock, uint64_t ticket, bool undetected);
 void lock_wait_drop(struct lock_table *table, struct lock_wait *wait);
 void lock_queue_join(struct tree *to, struct tree *from);
 // Grants what can be granted in the spaces that were touched, and lets go of unused inodes.

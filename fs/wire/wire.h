@@ -25,10 +25,12 @@
 #define WIRE_HEADER_SIZE 16
 #define WIRE_BODY_EXTRA  8192u                         // room beside the payload: names, attributes, groups
 #define WIRE_FRAME_MAX   (FS_IO_MAX + WIRE_BODY_EXTRA) // bytes
-#define WIRE_TEXT_MAX    512u                          // bytes of a `text`
-#define WIRE_NONCE_SIZE  16u
-#define WIRE_PROOF_SIZE  32u
-#define WIRE_WITH_CRED   1u
+enum wire_setlk_how { WIRE_SETLK_PLAIN, WIRE_SETLK_RECLAIM, WIRE_SETLK_UNDETECTED };
+
+#define WIRE_TEXT_MAX   512u // bytes of a `text`
+#define WIRE_NONCE_SIZE 16u
+#define WIRE_PROOF_SIZE 32u
+#define WIRE_WITH_CRED  1u
 
 // How a session's operations are judged.
 enum wire_identity {

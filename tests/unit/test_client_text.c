@@ -202,12 +202,28 @@ static void test_status_members(void **state)
     assert_false(mountstatus_get("{\"a\": \"cut", "a", value, sizeof(value)));
 }
 
+static void test_who_waits_for_an_ofd_lock(void **state UNUSED)
+{
+    assert_true(syscall_waits_for_ofd("72 0x5 0x26 0x7ffd1 0x0 0x0 0x0 0x7ffd0 0x7f00\n")); // x86-64
+    assert_true(syscall_waits_for_ofd("25 0x5 0x26 0xffff1 0x0 0x0 0x0 0xffff0 0xff00\n")); // arm64
+    assert_false(syscall_waits_for_ofd("72 0x5 0x7 0x7ffd1 0x0 0x0 0x0 0x7ffd0 0x7f00\n")); // F_SETLKW
+    assert_false(syscall_waits_for_ofd("running\n"));
+    assert_false(syscall_waits_for_ofd("-1 0x7ffd0 0x7f00\n"));
+    assert_false(syscall_waits_for_ofd(""));
+    assert_false(caller_waits_for_ofd(getpid())); // awake
+    assert_false(caller_waits_for_ofd(0));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_addresses),    cmocka_unit_test(test_what_is_no_address),
-        cmocka_unit_test(test_mountinfo),    cmocka_unit_test(test_mountpoints),
-        cmocka_unit_test(test_who_is_dying), cmocka_unit_test(test_status_members),
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_what_is_no_address),
+        cmocka_unit_test(test_mountinfo),
+        cmocka_unit_test(test_mountpoints),
+        cmocka_unit_test(test_who_is_dying),
+        cmocka_unit_test(test_status_members),
+        cmocka_unit_test(test_who_waits_for_an_ofd_lock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
