@@ -390,7 +390,7 @@ class Refusals(Wire):
 
     def test_locks(self):
         self.refused(errno.EINVAL, self.c.setlk, 1, lock(raw.FLOCK, 1, 1, 2, 1))
-        self.refused(errno.EINVAL, self.c.setlk, 1, lock(raw.FLOCK, 1, 0, raw.END, 1), 0, 2)
+        self.refused(errno.EINVAL, self.c.setlk, 1, lock(raw.FLOCK, 1, 0, raw.END, 1), 0, 3)
         self.refused(errno.ESTALE, self.c.setlk, 99, lock(raw.FLOCK, 1, 0, raw.END, 1))
         self.c.open(self.f, 2, raw.READ)
         self.refused(errno.EBADF, self.c.setlk, 2, lock(raw.FCNTL, raw.LOCK_WRITE, 0, 5, 1))

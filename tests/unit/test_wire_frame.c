@@ -146,9 +146,10 @@ static void operation_names(void **state UNUSED)
 // What changes something that a second execution would change again or refuse.
 static void what_may_not_be_repeated(void **state UNUSED)
 {
-    static const uint16_t once[] = {
-        WIRE_SETATTR, WIRE_MAKE,   WIRE_LINK,    WIRE_UNLINK,   WIRE_RMDIR,       WIRE_RENAME,    WIRE_OPEN,
-        WIRE_CREATE,  WIRE_APPEND, WIRE_TMPFILE, WIRE_SETXATTR, WIRE_REMOVEXATTR, WIRE_COPY_RANGE};
+    static const uint16_t once[] = {WIRE_SETATTR,     WIRE_MAKE,      WIRE_LINK,    WIRE_UNLINK,
+                                    WIRE_RMDIR,       WIRE_RENAME,    WIRE_OPEN,    WIRE_CREATE,
+                                    WIRE_WRITE,       WIRE_APPEND,    WIRE_TMPFILE, WIRE_SETXATTR,
+                                    WIRE_REMOVEXATTR, WIRE_COPY_RANGE};
     for (uint16_t op = 0; op <= WIRE_OP_LIMIT; op++) {
         bool listed = false;
         for (size_t i = 0; i < ARRAY_LEN(once); i++)
