@@ -75,10 +75,14 @@ static int check_chown(const struct fs_cred *cred, const struct fs_attr *attr, c
 static int check_times(const struct fs_cred *cred, const struct fs_attr *attr, const struct acl *acl,
                        const struct fs_setattr *set, bool by_write)
 {
+    const uint32_t both_now = FS_SET_ATIME_NOW | FS_SET_MTIME_NOW;
     bool owner = is_root(cred) || cred->uid == attr->uid;
+    bool one_now = (set->mask & both_now) != 0 && (set->mask & both_now) != both_now;
     if ((set->mask & (FS_SET_ATIME | FS_SET_MTIME)) && !owner)
         return -EPERM;
-    if ((set->mask & (FS_SET_ATIME_NOW | FS_SET_MTIME_NOW)) && !owner && !by_write)
+    if (one_now && !owner && !(set->mask & FS_SET_SIZE)) // with a size it is a truncation's mtime
+        return -EPERM;
+    if ((set->mask & both_now) && !owner && !by_write)
         return permission_check(cred, attr, acl, FS_MAY_WRITE);
     return 0;
 }

@@ -154,7 +154,7 @@ static void who_may_chown(void **state)
     }
 }
 
-// utimensat(2): "now" takes ownership or write permission (EACCES), a chosen time takes ownership (EPERM).
+// utimensat(2): both "now" takes ownership or write permission (EACCES), a chosen time takes ownership (EPERM).
 static void who_may_set_times(void **state)
 {
     (void)state;
@@ -177,6 +177,9 @@ static void who_may_set_times(void **state)
         {&other, 0777, FS_SET_MTIME, -EPERM},
         {&other, 0777, FS_SET_ATIME, -EPERM},
         {&primary, 0777, FS_SET_ATIME_NOW | FS_SET_MTIME, -EPERM},
+        {&primary, 0777, FS_SET_ATIME_NOW, -EPERM}, // one of them alone is a choice
+        {&other, 0777, FS_SET_MTIME_NOW, -EPERM},
+        {&owner, 0, FS_SET_MTIME_NOW, 0},
     };
     for (size_t i = 0; i < LENGTH(rows); i++)
         assert_int_equal(
