@@ -37,8 +37,10 @@ bool status_is_dying(const char *text)
 // A line like `72 0x3 0x26 0x7ffd… …`: the call's number and its arguments, in the thread's own registers.
 bool syscall_waits_for_ofd(const char *text)
 {
-    unsigned long long descriptor, command;
-    return sscanf(text, "%*d %llx %llx", &descriptor, &command) == 2 && command == F_OFD_SETLKW;
+    char *at;
+    bool calls = strtoll(text, &at, 10) >= 0 && at != text;
+    strtoull(at, &at, 16); // the descriptor
+    return calls && strtoull(at, NULL, 16) == F_OFD_SETLKW;
 }
 
 static bool read_proc(pid_t tid, const char *name, char *text, size_t size)
