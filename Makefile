@@ -8,6 +8,7 @@
 # make install    DESTDIR= PREFIX=/usr/local
 # make conformance PJDFSTEST=DIR    run a built pjdfstest checkout on a fresh mount
 # make exercise   random operations on two mounts and the host in step (MINUTES=10 SEED=n; KILL=1: with killed servers)
+# make torture    random work on three mounts while server and clients are killed, stopped and parted (MINUTES=10 SEED=n)
 # make exercise-bigdir              a directory of a million entries through two mounts (ENTRIES=N)
 # make exercise-programs            dbench and stress-ng on two mounts, a minute each (SECONDS=N); npm with 3,000 files
 # SAN=address,undefined | SAN=thread    a sanitizer build, in its own folder; works with check too
@@ -63,7 +64,7 @@ PROGRAMS := berthd berth berth-api berth-fn
 JOBS := $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc 2>/dev/null || echo 1))
 
 .PHONY: all libraries deps deps-build deps-check deps-docker deps-lint demo check conformance exercise exercise-bigdir \
-        exercise-programs unit fuzz exercisers lint install clean
+        exercise-programs torture unit fuzz exercisers lint install clean
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -99,7 +100,7 @@ DEPS_BUILD  := gcc libc6-dev make pkg-config libfuse3-dev libuv1-dev libsqlite3-
                libjansson-dev libcurl4-openssl-dev
 DEPS_RUN    := fuse3 bubblewrap curl python3
 DEPS_CHECK  := libcmocka-dev awscli python3-boto3 git python3-venv rsync acl attr zip unzip patch lmdb-utils python3-gdbm \
-               dbench stress-ng
+               dbench stress-ng iproute2
 DEPS_DOCKER := docker.io docker-compose iptables mmdebstrap
 DEPS_LINT   := clang-format clang-tidy cppcheck
 
@@ -131,6 +132,10 @@ conformance: deps-check
 exercise: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all exercisers
 	@BERTH_BUILD=$(BUILD) tests/posix/exercise.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(if $(KILL),--kill)
+
+torture: deps-check
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@BERTH_BUILD=$(BUILD) tests/torture/torture.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 exercise-bigdir: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all

@@ -86,22 +86,25 @@ class MountFailed(Exception):
 
 
 class Server:
-    """A berthd on ports of its own. `directory` None: a new one. The log goes to .log_path."""
+    """A berthd on ports of its own. `directory` None: a new one. The log goes to .log_path. prefix: words before the
+    program's, which must become the program (exec)."""
 
-    def __init__(self, args=(), directory=None, environment=None):
+    def __init__(self, args=(), directory=None, environment=None, prefix=(), address="127.0.0.1"):
         self.directory = directory or os.path.join(new_directory("server-"), "data")
         self.args = list(args)
         self.environment = dict(os.environ, **(environment or {}))
         self.log_path = os.path.join(new_directory("log-"), "berthd.log")
-        self.data_address, self.api_address = "127.0.0.1:0", "127.0.0.1:0"
+        self.prefix = list(prefix)
+        self.data_address, self.api_address = address + ":0", "127.0.0.1:0"
         self.process = None
         self.start()
 
     def start(self):
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
-                [program("berthd"), "--data", self.directory, "--listen", self.data_address, "--api", self.api_address,
-                 *self.args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=self.environment)
+                [*self.prefix, program("berthd"), "--data", self.directory, "--listen", self.data_address, "--api",
+                 self.api_address, *self.args],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, env=self.environment)
         line = self._first_line()
         match = re.fullmatch(r"berthd ready data=(\S+) api=(\S+)\n", line)
         if not match:
