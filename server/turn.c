@@ -11,6 +11,7 @@
 
 #define TURN_REQUESTS_MAX 512u                  // so that a turn stays short for those who come after
 #define TURN_BYTES_MAX    (16u * 1024u * 1024u) // of requests and replies
+#define TURN_TIME_MAX_NS  UINT64_C(10000000)    // after which no further request begins
 
 // --- requests ---
 
@@ -234,12 +235,16 @@ static struct request *next_request(struct hosted *hosted)
     return NULL;
 }
 
-// Runs what has come in, in order, as far as a turn goes, or answers it with `error`.
+// Runs what has come in, in order, as far as a turn goes, or answers it with `error`. Who comes after this
+// turn waits for the rest of it and for one request of each other client: see docs/SEMANTICS.md.
 static void run_all(struct hosted *hosted, int error)
 {
+    const struct env *env = hosted->shard->options->env;
+    uint64_t end_ns = env_monotonic_ns(env) + TURN_TIME_MAX_NS;
     size_t n = 0, bytes = 0;
     struct request *request;
-    while (n < TURN_REQUESTS_MAX && bytes < TURN_BYTES_MAX && (request = next_request(hosted))) {
+    while (n < TURN_REQUESTS_MAX && bytes < TURN_BYTES_MAX && env_monotonic_ns(env) < end_ns &&
+           (request = next_request(hosted))) {
         if (error < 0)
             request_fail(request, error);
         else
