@@ -21,8 +21,24 @@ struct attached *attached_get(const struct hosted *hosted, uint64_t id_low)
     return attached_of(table_get(&hosted->sessions, id_low));
 }
 
-bool hosted_root_attached(const struct hosted *hosted, fs_ino ino)
+static uint32_t *rooted(struct hosted *hosted, fs_ino root)
 {
+    return &hosted->n_rooted[root % HOSTED_ROOT_SLOTS];
+}
+
+void attached_set_root(struct attached *attached, fs_ino root)
+{
+    struct session *session = attached->session;
+    if (session->root != 0)
+        --*rooted(attached->hosted, session->root);
+    session->root = root;
+    ++*rooted(attached->hosted, root);
+}
+
+bool hosted_root_attached(struct hosted *hosted, fs_ino ino)
+{
+    if (*rooted(hosted, ino) == 0)
+        return false;
     for (struct table_node *node = table_first(&hosted->sessions); node;
          node = table_next(&hosted->sessions, node)) {
         const struct attached *attached = attached_of(node);
@@ -71,6 +87,7 @@ static void free_ended(struct attached *attached)
 {
     if (!attached->ended || attached->n_requests > 0)
         return;
+    attached->hosted->shard->n_ended++;
     session_destroy(attached->session);
     free(attached);
 }
@@ -118,6 +135,8 @@ static void leave_tables(struct attached *attached)
 {
     struct hosted *hosted = attached->hosted;
     attached->ended = true;
+    if (attached->session->root != 0)
+        --*rooted(hosted, attached->session->root);
     table_remove(&hosted->sessions, &attached->node);
     METRICS_ADD(sessions, -1);
     if (!attached->expired)

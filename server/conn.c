@@ -16,10 +16,19 @@
 #define SEND_PARTS_MAX 64u
 
 static atomic_uint n_conns;
+static atomic_size_t n_held; // request bytes of all connections
 
 unsigned conn_count(void)
 {
     return atomic_load(&n_conns);
+}
+
+// What this connection may have waiting: little when all together have much, but always a request more than
+// nothing, so that each goes on.
+static size_t held_max(void)
+{
+    return atomic_load_explicit(&n_held, memory_order_relaxed) < CONN_HELD_TOTAL_MAX ? CONN_HELD_MAX
+                                                                                     : CONN_HELD_LITTLE;
 }
 
 // --- events ---
@@ -31,7 +40,7 @@ static void update_events(struct conn *conn)
     if (conn->closing || conn->left)
         return;
     int events = list_empty(&conn->out) ? 0 : UV_WRITABLE;
-    if (!conn->last_words && conn->held < CONN_HELD_MAX && conn->out_length < CONN_OUT_MAX)
+    if (!conn->last_words && conn->held < held_max() && conn->out_length < CONN_OUT_MAX)
         events |= UV_READABLE;
     if (events)
         fs_assert(uv_poll_start(&conn->poll, events, on_poll) == 0);
@@ -151,6 +160,7 @@ static void frame_done(struct conn *conn)
     conn->frame = NULL;
     conn->header_got = 0;
     conn->held += frame->header.length;
+    atomic_fetch_add_explicit(&n_held, frame->header.length, memory_order_relaxed);
     conn->ops->frame(conn, frame);
 }
 
@@ -229,7 +239,7 @@ static void read_some(struct conn *conn)
     uint8_t stage[STAGE_SIZE];
     size_t total = 0;
     bool full = true;
-    while (full && total < READ_TURN_MAX && conn->held < CONN_HELD_MAX && !conn->closing && !conn->left &&
+    while (full && total < READ_TURN_MAX && conn->held < held_max() && !conn->closing && !conn->left &&
            !conn->last_words) {
         ssize_t n = receive(conn, stage, &full);
         if (n < 0 && errno == EINTR)
@@ -270,6 +280,7 @@ void conn_frame_free(struct conn *conn, struct frame *frame)
 {
     fs_assert(conn->held >= frame->header.length);
     conn->held -= frame->header.length;
+    atomic_fetch_sub_explicit(&n_held, frame->header.length, memory_order_relaxed);
     free(frame);
     update_events(conn);
 }

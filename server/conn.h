@@ -3,8 +3,9 @@
 // and can move to another thread's. Bodies are received straight into their frame; a turn's replies leave
 // with one sendmsg.
 //
-// Back-pressure: nothing is read while the peer has more than CONN_HELD_MAX bytes of requests or CONN_OUT_MAX
-// bytes of unread replies here; conn_may_run() tells the owner to leave requests waiting for the latter.
+// Back-pressure: nothing is read while the peer has more than CONN_HELD_MAX bytes of requests
+// (CONN_HELD_LITTLE when all peers together have CONN_HELD_TOTAL_MAX) or CONN_OUT_MAX bytes of unread replies
+// here; conn_may_run() tells the owner to leave requests waiting for the latter.
 //
 // Life: conn_open() … conn_close(), which calls ops->closed once, at once; the memory goes when the loop has
 // let go of the handle. Until then calls are harmless and do nothing.
@@ -15,9 +16,11 @@
 #include "server/frame.h"
 #include <uv.h>
 
-#define CONN_HELD_MAX      (8u * 1024u * 1024u) // request bytes received and not yet executed
-#define CONN_OUT_MAX       (4u * 1024u * 1024u) // reply bytes the peer has not taken; one reply may exceed it
-#define CONN_STALL_SECONDS 60u                  // a peer that takes nothing for so long is gone
+#define CONN_HELD_MAX       (8u * 1024u * 1024u)   // request bytes received and not yet executed
+#define CONN_HELD_TOTAL_MAX (512u * 1024u * 1024u) // the same of all connections; past it each has but
+#define CONN_HELD_LITTLE    (64u * 1024u)
+#define CONN_OUT_MAX        (4u * 1024u * 1024u) // reply bytes the peer has not taken; one reply may exceed it
+#define CONN_STALL_SECONDS  60u                  // a peer that takes nothing for so long is gone
 
 struct conn;
 

@@ -12,8 +12,9 @@
 #include "server/session.h"
 #include "server/shard.h"
 
-#define HOSTED_SESSIONS_MAX 4096u   // of one file system
+#define HOSTED_SESSIONS_MAX 16384u  // of one file system
 #define HOSTED_OPENS_MAX    524288u // of all its sessions
+#define HOSTED_ROOT_SLOTS   1024u
 #define HOSTED_COURTESY_MS \
     (24u * 60u * 60u * 1000u) // how long a silent session is kept when nobody needs its place
 
@@ -27,6 +28,7 @@ struct hosted {
     struct lock_table *locks;
     struct table sessions; // struct attached; key: session id_low
     size_t n_opens;
+    uint32_t n_rooted[HOSTED_ROOT_SLOTS]; // sessions, by their root's number modulo this
     // work
     struct list ready;  // clients with frames that may run
     struct list unsent; // clients with replies to send
@@ -152,6 +154,7 @@ void welcome_refuse(struct shard *shard, struct attach *attach, struct conn *con
 int attached_new(struct hosted *hosted, const struct session_identity *identity, uint64_t id_high,
                  uint64_t id_low, struct attached **ret_attached);
 struct attached *attached_get(const struct hosted *hosted, uint64_t id_low); // NULL: none
+void attached_set_root(struct attached *attached, fs_ino root);
 void attached_discard(struct attached *attached); // one that never was, since its turn failed
 // Outside of a turn: gives back all that it holds.
 void attached_end(struct attached *attached, const char *event, const char *why);
@@ -167,8 +170,8 @@ void attached_clear_way(struct hosted *hosted, fs_ino ino, lock_session session,
 void attached_tick(struct hosted *hosted); // expiry; outside of a turn
 lock_granted attached_granted;             // context: the hosted
 void attached_tell_grants_again(struct attached *attached);
-void attached_put(struct attached *attached); // a request no longer points to it
-bool hosted_root_attached(const struct hosted *hosted, fs_ino ino);
+void attached_put(struct attached *attached);                 // a request no longer points to it
+bool hosted_root_attached(struct hosted *hosted, fs_ino ino); // of one that has not expired
 
 // --- grace.c: after a restart ---
 

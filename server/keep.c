@@ -184,7 +184,7 @@ static int load_session(struct load *load, uint64_t id, struct reader record)
         free(identity.groups);
         return result;
     }
-    attached->session->root = root;
+    attached_set_root(attached, root);
     attached->expired = attached->kept_expired = flags & RECORD_EXPIRED;
     attached->missed = attached->kept_missed = attached->missed_before = flags & RECORD_MISSED;
     if (attached->expired)

@@ -10,11 +10,13 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define ACCEPT_TURN_MAX  64u   // connections taken before other events get their turn
 #define TICK_MS          1000u // how exactly LISTENER_HELLO_SECONDS is kept
 #define HELLO_LENGTH_MAX 4096u // of a hello's frame; it holds five short fields
+#define DESCRIPTORS_KEPT 512u  // for what the file systems open
 
 struct acceptor {
     uv_poll_t poll;
@@ -27,6 +29,7 @@ struct listener {
     struct acceptor acceptors[LISTENER_SOCKETS_MAX];
     uv_timer_t timer;
     struct list greeted;
+    unsigned connections_max;
     int spare_fd;    // given up for a moment to turn somebody away when no descriptor is left
     bool complained; // about that, since the last timer tick
     bool stopping;
@@ -165,6 +168,19 @@ static struct out *greeting(const struct greeted *greeted)
     return out_seal(out, (struct wire_header){.op = WIRE_GREETING}, room - body.left);
 }
 
+// Is there a place for one more? Who has not said hello gives up his, the longest waiting first, so that a
+// crowd that says nothing keeps nobody out.
+static int make_room(struct listener *listener)
+{
+    if (conn_count() < listener->connections_max)
+        return 0;
+    if (list_empty(&listener->greeted))
+        return -EUSERS;
+    conn_expel(LIST_ENTRY(listener->greeted.next, struct greeted, node)->conn,
+               "no hello, and its place was needed");
+    return 0;
+}
+
 // Owns fd and peer from success on.
 static int greet(struct listener *listener, int fd, const struct peer *peer)
 {
@@ -194,7 +210,9 @@ static int greet(struct listener *listener, int fd, const struct peer *peer)
 static void welcome_fd(struct listener *listener, int fd)
 {
     struct peer peer = {0};
-    int result = conn_count() < LISTENER_CONNECTIONS_MAX ? peer_of_socket(fd, &peer) : -EUSERS;
+    int result = make_room(listener);
+    if (result == 0)
+        result = peer_of_socket(fd, &peer);
     if (result == 0)
         result = greet(listener, fd, &peer);
     if (result == 0) {
@@ -203,7 +221,7 @@ static void welcome_fd(struct listener *listener, int fd)
     }
     METRICS_ADD(connections_refused, 1);
     if (result == -EUSERS && !listener->complained)
-        log_warn("connection-refused", "error=%u connections are open already", LISTENER_CONNECTIONS_MAX);
+        log_warn("connection-refused", "error=%u connections are open already", listener->connections_max);
     else if (result != -EUSERS && result != -ENOTCONN)
         log_warn("connection-refused", "error=%s", strerror(-result));
     listener->complained = true;
@@ -257,6 +275,15 @@ static void on_timer(uv_timer_t *timer)
 
 // --- life ---
 
+static unsigned places(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        return LISTENER_CONNECTIONS_MAX;
+    rlim_t kept = MIN(DESCRIPTORS_KEPT, limit.rlim_cur / 4);
+    return (unsigned)MIN(LISTENER_CONNECTIONS_MAX, limit.rlim_cur - kept);
+}
+
 static int start_acceptors(struct listener *listener)
 {
     uv_loop_t *loop = listener->options.loop;
@@ -282,6 +309,7 @@ int listener_start(const struct listener_options *options, struct listener **ret
     if (!listener)
         return -ENOMEM;
     listener->options = *options;
+    listener->connections_max = places();
     list_init(&listener->greeted);
     listener->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     uv_timer_init(options->loop, &listener->timer);

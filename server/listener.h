@@ -8,9 +8,9 @@
 #include "server/credentials.h"
 #include "server/hosting.h"
 
-#define LISTENER_SOCKETS_MAX     17    // addresses and the unix socket
-#define LISTENER_CONNECTIONS_MAX 4096u // of the process, before and after hello
-#define LISTENER_HELLO_SECONDS   10u   // to say hello
+#define LISTENER_SOCKETS_MAX     17     // addresses and the unix socket
+#define LISTENER_CONNECTIONS_MAX 16384u // of the process, before and after hello; fewer with few descriptors
+#define LISTENER_HELLO_SECONDS   10u    // to say hello
 
 struct listener;
 

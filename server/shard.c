@@ -8,11 +8,13 @@
 #include "server/hosted.h"
 #include <errno.h>
 #include <limits.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define UPKEEP_AGAIN_MS 5u
+#define TRIM_AFTER      256u // sessions that ended
 
 // --- the loop ---
 
@@ -58,10 +60,20 @@ static void close_stalled(struct shard *shard)
     }
 }
 
+// A crowd of sessions leaves memory in small pieces, which malloc() keeps unless it is told.
+static void trim(struct shard *shard)
+{
+    if (shard->n_ended < TRIM_AFTER)
+        return;
+    shard->n_ended = 0;
+    malloc_trim(0);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct shard *shard = CONTAINER_OF(timer, struct shard, timer);
     close_stalled(shard);
+    trim(shard);
     list_for_each_safe (node, after, &shard->hosted)
         hosted_tick(LIST_ENTRY(node, struct hosted, node));
     shard_work(shard);

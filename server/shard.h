@@ -47,6 +47,7 @@ struct shard {
     struct list hosted;
     struct list clients; // every connection of this shard
     uint32_t n_sessions_ever;
+    uint32_t n_ended; // sessions, since memory was last given back
     uint64_t n_clients_ever;
     bool stopping;
     struct message stop, stopped;

@@ -158,7 +158,7 @@ static int new_session(struct hosted *hosted, struct attach *attach, fs_ino root
     if (result < 0)
         return result;
     attach->identity.groups = NULL;
-    attached->session->root = root;
+    attached_set_root(attached, root);
     result = keep_session(hosted, attached);
     if (result < 0) {
         attached_discard(attached);
@@ -311,7 +311,7 @@ void welcome(struct shard *shard, struct hosted *hosted, struct attach *attach, 
     take_over(attached);
     client_link(client, attached);
     attached_heard(attached);
-    attached->session->root = root.ino;
+    attached_set_root(attached, root.ino);
     memcpy(attached->session->identity.handle_key, attach->identity.handle_key,
            sizeof(attach->identity.handle_key));
     note_client(attached, attach);

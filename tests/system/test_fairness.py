@@ -33,6 +33,10 @@ def flood(address, access_point, ready, stop, prepare, request, n_slots):
     client.close()
 
 
+def make_body(directory, entry):
+    return handle(directory) + name(entry) + u32(0o100644) + u32(0) * 2 + blob(b"")
+
+
 def a_file(client):
     entry = "noise-%d" % os.getpid()
     client.create(client.root, entry, 1)
@@ -43,8 +47,7 @@ def many_names(client):
     directory = client.make(client.root, "many-%d" % os.getpid(), 0o40777).handle
     slots = range(1, 129)
     for start in range(0, 4096, 128):
-        client.send(b"".join(client.request("make", handle(directory) + name("%0200d" % (start + i)) + u32(0o100644) + u32(0) * 2 +
-                                            blob(b""), slot) for i, slot in enumerate(slots)))
+        client.send(b"".join(client.request("make", make_body(directory, "%0200d" % (start + slot)), slot) for slot in slots))
         for _ in slots:
             assert client.receive()[3] == 0
     client.open(directory, 1)
@@ -65,7 +68,7 @@ def write(_client, _state, slot):
 
 def create(client, _state, slot):
     seq = client.seqs.get(slot, 0)
-    return "make", handle(client.root) + name("n-%d-%d-%d" % (os.getpid(), slot, seq)) + u32(0o100644) + u32(0) * 2 + blob(b"")
+    return "make", make_body(client.root, "n-%d-%d-%d" % (os.getpid(), slot, seq))
 
 
 def listing(_client, _state, _slot):

@@ -309,6 +309,78 @@ class Random(Wire):
         return {}
 
 
+    # --- the same while connections are lost, sessions resumed and revoked, and the server killed ---
+
+    def again(self, random, client):
+        """Another connection for this client: mostly of its session, with claims when there are any."""
+        client.close()
+        seqs, session = client.seqs, client.welcome.session
+        client.__init__(self.unix)
+        client.hello(self.ap, session=session if random.random() < 0.9 else (random.getrandbits(64), session[1]),
+                     read_only=int(random.random() < 0.05))
+        client.seqs = dict(seqs) if client.welcome.resumed else {}
+        if client.welcome.claims:
+            bodies = self.bodies(random, client)
+            for slot, op in enumerate(random.choices(("reopen", "setlk", "release", "cancel", "ping"), k=5), 1):
+                body = bodies[op][:-1] + b"\1" if op == "setlk" else bodies[op]
+                client.send(client.request(op, body, slot))
+            client.send(client.request("reclaimed", b"", 6))
+
+    def lose_some(self, random, client):
+        """Sends what it does not stay to see answered, and sends it again."""
+        before = dict(client.seqs)
+        bodies = self.bodies(random, client)
+        slots = random.sample(range(1, 129), 10)
+        requests = [client.request(*random.choice(list(bodies.items())), slot) for slot in slots]
+        client.send(b"".join(requests))
+        if random.random() < 0.5:
+            client.receive()
+        self.again(random, client)
+        if client.welcome.resumed:
+            client.send(b"".join(requests[:random.randrange(11)]))
+        client.seqs = {**client.seqs, **({} if client.welcome.resumed else before)}
+
+    def end_some(self, random):
+        chance = random.random()
+        if chance < 0.4:
+            self.server.kill9()
+            self.server.start()
+        elif chance < 0.9:
+            attached = self.api("GET", "/2015-02-01/berth/clients")["Clients"]
+            if attached:
+                self.api("DELETE", "/2015-02-01/berth/clients/%s" % random.choice(attached)["ClientId"])
+
+    def step(self, random, client):
+        try:
+            chance = random.random()
+            if chance < 0.03:
+                self.end_some(random)
+            elif chance < 0.15:
+                self.lose_some(random, client)
+            elif chance < 0.16:
+                client.send(client.request("bye", b"", 1))
+            elif not self.burst(random, client):
+                self.again(random, client)
+        except (Closed, OSError):
+            self.assertIsNone(self.server.process.poll(), "seed %d\n%s" % (self.SEED, self.server.log()[-6000:]))
+            self.again(random, client)
+
+    def test_random_calls_while_sessions_end(self):
+        random = Randomness(self.SEED)
+        keeper = self.client()
+        self.dir = self.directory(keeper)
+        self.file = keeper.create(self.dir, "a", 1).handle
+        clients = [self.client() for _ in range(4)]
+        for client in clients:
+            client.socket.settimeout(3)
+        for _ in range(int(os.environ.get("BERTH_ROUNDS", "300"))):
+            client = random.choice(clients)
+            client.socket.settimeout(3)
+            self.step(random, client)
+        self.assertIsNone(self.server.process.poll(), "seed %d\n%s" % (self.SEED, self.server.log()[-6000:]))
+        self.serves()
+
+
 class Refusals(Wire):
     """Each is answered, and the connection goes on."""
 
