@@ -195,13 +195,18 @@ static int load_session(struct load *load, uint64_t id, struct reader record)
     return 0;
 }
 
+static bool reply_valid(uint32_t slot, const void *bytes, size_t n, struct wire_header *ret_header)
+{
+    return slot <= SESSION_SLOTS && n >= WIRE_HEADER_SIZE && n <= SESSION_REPLY_KEPT_MAX &&
+           wire_get_header(bytes, ret_header) == 0 && ret_header->length == n && ret_header->slot == slot &&
+           wire_op_is_call(ret_header->op);
+}
+
 // A reply of a session that is lost answers nobody any more.
 static int load_reply(const struct load *load, uint32_t slot, const void *bytes, size_t n)
 {
     struct wire_header header;
-    if (slot > SESSION_SLOTS || n < WIRE_HEADER_SIZE || n > SESSION_REPLY_KEPT_MAX ||
-        wire_get_header(bytes, &header) < 0 || header.length != n || header.slot != slot ||
-        !wire_op_is_call(header.op))
+    if (!reply_valid(slot, bytes, n, &header))
         return -EUCLEAN;
     if (load->attached->lost)
         return 0;
@@ -230,4 +235,19 @@ int keep_load(struct hosted *hosted, bool log_continuous)
     struct load load = {.hosted = hosted, .log_continuous = log_continuous};
     int result = store_session_list(hosted->store, load_part, &load);
     return result < 0 ? result : load.result;
+}
+
+bool keep_part_valid(uint32_t part, const void *bytes, size_t n)
+{
+    struct session_identity identity = {0};
+    struct wire_header header;
+    uint8_t flags;
+    uint64_t high;
+    fs_ino root;
+    if (part > 0)
+        return reply_valid(part, bytes, n, &header);
+    if (decode(reader_on(bytes, n), &identity, &flags, &high, &root) < 0)
+        return false;
+    free(identity.groups);
+    return true;
 }

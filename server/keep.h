@@ -25,4 +25,7 @@ void keep_free(struct hosted *hosted);
 // sense. When the log is not continuous they are there only to be told from strangers: `lost`.
 int keep_load(struct hosted *hosted, bool log_continuous);
 
+// Would keep_load() take this part of a session? Any thread.
+bool keep_part_valid(uint32_t part, const void *bytes, size_t n);
+
 #endif

@@ -6,6 +6,7 @@
 #include "fs/base/log.h"
 #include "server/api.h"
 #include "server/data_directory.h"
+#include "server/fsck.h"
 #include "server/listener.h"
 #include "server/options.h"
 #include <errno.h>
@@ -232,6 +233,8 @@ int main(int argc, char **argv)
     log_setup("berthd", server.options.log_level, server.options.log_json);
     if (options_check(&server.options, reason) < 0)
         fail("%s", reason);
+    if (server.options.fsck)
+        return fsck_run(&server.options);
     raise_descriptors();
     open_tcp(&server);
     if (data_directory_open(server.options.data, &server.lock_fd, reason, sizeof(reason)) < 0)

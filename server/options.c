@@ -29,6 +29,8 @@ enum key {
     KEY_MAX_LOCKS,
     KEY_LOG_LEVEL,
     KEY_LOG_JSON,
+    KEY_REPAIR,
+    KEY_JSON,
 };
 
 static const struct argp_option argp_options[] = {
@@ -46,6 +48,8 @@ static const struct argp_option argp_options[] = {
      "Locked ranges of a file system, past which locking is ENOLCK (1000000)", 0},
     {"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "debug, info, warn or error (info)", 0},
     {"log-json", KEY_LOG_JSON, NULL, 0, "Log JSON lines", 0},
+    {"repair", KEY_REPAIR, NULL, 0, "fsck: repair what can be repaired", 0},
+    {"json", KEY_JSON, NULL, 0, "fsck: a JSON object a line", 0},
     {0},
 };
 
@@ -105,11 +109,20 @@ static error_t parse_durability(struct argp_state *state, const char *text, stru
                : refuse(state, "--durability", text, "process or strict");
 }
 
+// `fsck' and, behind it, file systems.
 static error_t parse_word(struct argp_state *state, const char *text, struct options *options)
 {
     if (state->arg_num == 0 && strcmp(text, "fsck") == 0) {
         options->fsck = true;
         return 0;
+    }
+    if (options->fsck && options->n_fs_ids < OPTIONS_FS_MAX) {
+        options->fs_ids[options->n_fs_ids++] = text;
+        return 0;
+    }
+    if (options->fsck) {
+        argp_error(state, "at most %u file systems at once", OPTIONS_FS_MAX);
+        return E2BIG;
     }
     argp_error(state, "`%s': there is nothing to be named here", text);
     return EINVAL;
@@ -148,8 +161,18 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
     case KEY_LOG_JSON:
         options->log_json = true;
         return 0;
+    case KEY_REPAIR:
+        options->repair = true;
+        return 0;
+    case KEY_JSON:
+        options->json = true;
+        return 0;
     case ARGP_KEY_ARG:
         return parse_word(state, value, options);
+    case ARGP_KEY_END:
+        if (!options->fsck && (options->repair || options->json))
+            argp_error(state, "--repair and --json belong to fsck");
+        return !options->fsck && (options->repair || options->json) ? EINVAL : 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -158,9 +181,11 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
 static const struct argp argp = {
     .options = argp_options,
     .parser = parse_option,
+    .args_doc = "\nfsck [FS...]",
     .doc = "Serves Berth file systems to `berth mount' and their control API to `berth fs', `berth ap' and "
            "the AWS CLI."
-           "\vAlways also on DIR/data.sock and DIR/api.sock. The first start writes a root key to "
+           "\v`fsck' checks file systems while no server runs. Always also on DIR/data.sock and "
+           "DIR/api.sock. The first start writes a root key to "
            "DIR/credentials.",
 };
 
@@ -195,10 +220,8 @@ static int check_reach(const struct options *options, const struct address *addr
 
 int options_check(const struct options *options, char reason[OPTIONS_REASON_SIZE])
 {
-    if (options->fsck) {
-        snprintf(reason, OPTIONS_REASON_SIZE, "fsck is not built yet");
-        return -EINVAL;
-    }
+    if (options->fsck)
+        return 0;
     if (options->tls_cert || options->tls_key) {
         snprintf(reason, OPTIONS_REASON_SIZE,
                  "TLS is not built yet: leave out --tls-cert and --tls-key, and use a loopback address or "

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #define OPTIONS_LISTEN_MAX 16u
+#define OPTIONS_FS_MAX     64u
 
 struct options {
     const char *data;
@@ -21,7 +22,9 @@ struct options {
     uint32_t max_locks; // of a file system
     enum log_level log_level;
     bool log_json;
-    bool fsck;
+    bool fsck, repair, json;
+    const char *fs_ids[OPTIONS_FS_MAX]; // to be checked; none: all
+    unsigned n_fs_ids;
 };
 
 // argp_flags as of argp_parse(). 0, or an error that argp has told the user about (it ends the process by

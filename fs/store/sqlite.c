@@ -130,7 +130,7 @@ static int engine_usage(struct store *store, struct store_usage *ret_usage)
 
 // --- life ---
 
-static void engine_free(struct engine *engine)
+void engine_free_members(struct engine *engine)
 {
     worker_stop(&engine->worker);
     datafiles_free(&engine->open_files);
@@ -140,6 +140,11 @@ static void engine_free(struct engine *engine)
     closep(&engine->data_fd);
     closep(&engine->dir_fd);
     free(engine->directory);
+}
+
+static void engine_free(struct engine *engine)
+{
+    engine_free_members(engine);
     free(engine);
 }
 
@@ -205,7 +210,7 @@ static const struct store_ops engine_ops = {
     .upkeep = engine_upkeep,
 };
 
-static int open_directories(struct engine *engine)
+int engine_open_directories(struct engine *engine)
 {
     engine->dir_fd = open(engine->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (engine->dir_fd < 0)
@@ -222,7 +227,7 @@ static int open_directories(struct engine *engine)
 
 static int engine_open(struct engine *engine)
 {
-    int result = open_directories(engine);
+    int result = engine_open_directories(engine);
     if (result == 0)
         result = db_open(engine);
     if (result == 0)
@@ -236,18 +241,25 @@ static int engine_open(struct engine *engine)
     return result == -ENOSPC ? 0 : result;
 }
 
-int store_sqlite_open(const char *directory, const struct env *env, struct store **ret_store)
+int engine_init(struct engine *engine, const char *directory, const struct env *env)
 {
-    struct engine *engine = calloc(1, sizeof(*engine));
-    if (!engine)
-        return -ENOMEM;
     engine->store.ops = &engine_ops;
     engine->env = env;
     engine->dir_fd = engine->data_fd = engine->wal_fd = engine->numbers.fd = -1;
     datafiles_init(&engine->open_files);
     engine->directory = strdup(directory);
     worker_init(&engine->worker, engine->directory);
-    int result = engine->directory ? engine_open(engine) : -ENOMEM;
+    return engine->directory ? 0 : -ENOMEM;
+}
+
+int store_sqlite_open(const char *directory, const struct env *env, struct store **ret_store)
+{
+    struct engine *engine = calloc(1, sizeof(*engine));
+    if (!engine)
+        return -ENOMEM;
+    int result = engine_init(engine, directory, env);
+    if (result == 0)
+        result = engine_open(engine);
     if (result < 0) {
         engine_free(engine);
         return result;

@@ -44,6 +44,9 @@ int numbers_load(struct numbers *numbers, int dir_fd);
 void numbers_free(struct numbers *numbers);
 int numbers_start(struct numbers *numbers); // a new incarnation, after recovery
 int numbers_stop(struct numbers *numbers);  // the mark of a clean stop
+// Every number below these may have been handed out, too; with `lost`, nothing of the file can be read.
+// Outside of a run.
+int numbers_raise(struct numbers *numbers, const uint64_t bounds[NUMBER_KINDS], bool lost);
 int numbers_take(struct numbers *numbers, enum number_kind kind, uint32_t n, uint64_t *ret_first);
 
 // --- prepared statements (sqlite_db.c) ---
@@ -208,6 +211,12 @@ static inline struct engine *engine_of(struct store *store)
     return (struct engine *)store;
 }
 
+// --- life (sqlite.c) ---
+
+int engine_init(struct engine *engine, const char *directory, const struct env *env); // of all zeros
+int engine_open_directories(struct engine *engine); // -EBUSY: somebody has it open
+void engine_free_members(struct engine *engine);
+
 // --- database (sqlite_db.c) ---
 
 int db_create(const char *directory);
@@ -350,6 +359,7 @@ void datafiles_free(struct datafiles *files); // closes all
 // Valid until the next call of either. A file that is missing is -EUCLEAN.
 int datafile_get(struct engine *engine, uint64_t file, struct datafile **ret_file);
 int datafile_create(struct engine *engine, uint64_t file, struct datafile **ret_file);
+void datafile_path(uint64_t file, char path[PATH_ROOM]);   // below data/
 int datafile_unlink(struct engine *engine, uint64_t file); // 0 when it is not there
 int datafile_read(const struct datafile *file, uint64_t offset, void *bytes, size_t n); // past its end: zeros
 int datafile_write(const struct datafile *file, uint64_t offset, const void *bytes, size_t n);

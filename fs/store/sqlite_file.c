@@ -13,7 +13,7 @@
 
 #define COPY_STEP (1024u * 1024u)
 
-static void file_path(uint64_t file, char path[PATH_ROOM])
+void datafile_path(uint64_t file, char path[PATH_ROOM])
 {
     snprintf(path, PATH_ROOM, "%" PRIx64 "/%" PRIx64, file / DATAFILES_IN_SHARD, file);
 }
@@ -85,7 +85,7 @@ int datafile_get(struct engine *engine, uint64_t file, struct datafile **ret_fil
         return 0;
     }
     char path[PATH_ROOM];
-    file_path(file, path);
+    datafile_path(file, path);
     int fd = openat(engine->data_fd, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {
         int result = errno == ENOENT || errno == ELOOP || errno == ENOTDIR ? -EUCLEAN : -errno;
@@ -107,7 +107,7 @@ static int shard_make(struct engine *engine, uint64_t file)
 int datafile_create(struct engine *engine, uint64_t file, struct datafile **ret_file)
 {
     char path[PATH_ROOM];
-    file_path(file, path);
+    datafile_path(file, path);
     int create_flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW;
     int fd = openat(engine->data_fd, path, create_flags, 0600);
     if (fd < 0 && errno == ENOENT) {
@@ -127,7 +127,7 @@ int datafile_unlink(struct engine *engine, uint64_t file)
     if (open)
         datafile_close(&engine->open_files, open);
     char path[PATH_ROOM];
-    file_path(file, path);
+    datafile_path(file, path);
     return unlinkat(engine->data_fd, path, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
@@ -244,7 +244,7 @@ int datafile_blocks(struct engine *engine, uint64_t file, uint64_t *ret_blocks)
     struct stat status;
     const struct datafile *open = datafile_find(engine, file);
     char path[PATH_ROOM];
-    file_path(file, path);
+    datafile_path(file, path);
     int failed =
         open ? fstat(open->fd, &status) : fstatat(engine->data_fd, path, &status, AT_SYMLINK_NOFOLLOW);
     if (failed && errno != ENOENT)

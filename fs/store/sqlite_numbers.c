@@ -137,6 +137,21 @@ int numbers_stop(struct numbers *numbers)
     return save(numbers);
 }
 
+int numbers_raise(struct numbers *numbers, const uint64_t bounds[NUMBER_KINDS], bool lost)
+{
+    struct numbers raised = *numbers;
+    for (int kind = 0; kind < NUMBER_KINDS; kind++) {
+        raised.bound[kind] = MIN(MAX(MAX(raised.bound[kind], bounds[kind]), first_numbers[kind]), BOUND_MAX);
+        raised.next[kind] = raised.bound[kind];
+    }
+    if (lost || raised.clean) // what there is was made before
+        raised.file_floor = raised.bound[NUMBER_FILE];
+    int result = save(&raised);
+    if (result == 0)
+        *numbers = raised;
+    return result;
+}
+
 int numbers_take(struct numbers *numbers, enum number_kind kind, uint32_t n, uint64_t *ret_first)
 {
     uint64_t first = numbers->next[kind];

@@ -62,7 +62,6 @@ class Refused(unittest.TestCase):
 
     def test_not_built(self):
         self.check("--tls-cert", "c", "--tls-key", "k", says="TLS is not built yet")
-        self.check("fsck", says="fsck is not built yet")
 
     def test_data_directory_cannot_be(self):
         self.directory = os.path.join(self.directory, "deeper")

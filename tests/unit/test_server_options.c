@@ -128,7 +128,6 @@ static void what_cannot_be_done_is_said(void **state UNUSED)
         {{"--listen", "[::1]:1"}, NULL},
         {{"--tls-cert", "x", "--insecure"}, "TLS is not built yet"},
         {{"--tls-key", "x"}, "TLS is not built yet"},
-        {{"fsck"}, "fsck is not built yet"},
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         char *const *words = table[i].words;
@@ -139,6 +138,21 @@ static void what_cannot_be_done_is_said(void **state UNUSED)
         if (table[i].named)
             assert_non_null(strstr(reason, table[i].named));
     }
+}
+
+static void fsck_has_words_of_its_own(void **state UNUSED)
+{
+    struct options options;
+    assert_int_equal(parse(&options, "fsck", "fs-1", "--repair", "fs-2", NULL), 0);
+    assert_true(options.fsck && options.repair && !options.json);
+    assert_int_equal(options.n_fs_ids, 2);
+    assert_string_equal(options.fs_ids[0], "fs-1");
+    assert_string_equal(options.fs_ids[1], "fs-2");
+    assert_int_equal(parse(&options, "fsck", "--json", NULL), 0);
+    assert_int_equal(options.n_fs_ids, 0);
+    assert_true(options.json);
+    assert_int_not_equal(parse(&options, "--repair", NULL), 0);
+    assert_int_not_equal(parse(&options, "fs-1", "fsck", NULL), 0);
 }
 
 static void port_zero_becomes_a_real_port(void **state UNUSED)
@@ -162,6 +176,7 @@ int main(void)
         cmocka_unit_test(usage_errors),
         cmocka_unit_test(seventeen_addresses),
         cmocka_unit_test(what_cannot_be_done_is_said),
+        cmocka_unit_test(fsck_has_words_of_its_own),
         cmocka_unit_test(port_zero_becomes_a_real_port),
     };
     return cmocka_run_group_tests_name("server_options", tests, NULL, NULL);
