@@ -274,16 +274,19 @@ static int run_daemon(const struct mount_options *options)
 
 // --- commands ---
 
-static void set_defaults(struct mount_options *options)
+static void set_defaults(struct mount_options *options, int argc, char **argv)
 {
     *options = (struct mount_options){.allow_other = geteuid() == 0, .timeo_s = TIMEO_DEFAULT_S};
+    // The words lie one after the other, until getopt sorts the pointers to them.
+    options->title.words = argv[0];
+    options->title.size = (size_t)(argv[argc - 1] + strlen(argv[argc - 1]) + 1 - argv[0]);
 }
 
 int cmd_mount(int argc, char **argv)
 {
     struct mount_options options;
     struct words words = {0};
-    set_defaults(&options);
+    set_defaults(&options, argc, argv);
     if (wants_help(argc, argv))
         return usage(stdout, 0);
     int code = parse(argc, argv, "fo:", &options, &words);
@@ -298,7 +301,7 @@ int cmd_mount_helper(int argc, char **argv)
 {
     struct mount_options options;
     struct words words = {0};
-    set_defaults(&options);
+    set_defaults(&options, argc, argv);
     int code = parse(argc, argv, "sfnvo:t:N:", &options, &words);
     options.foreground = false; // -f of mount(8) is "fake"
     if (code == 0)

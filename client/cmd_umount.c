@@ -2,6 +2,7 @@
 // `berth umount`: the mount goes, and its daemon after it has said goodbye to the server. With -f the mount
 // goes also when calls on it wait for a server that does not answer; it is never looked at with stat.
 #include "client/commands.h"
+#include "client/detach.h"
 #include "client/mountinfo.h"
 #include "client/mountstatus.h"
 #include "fs/base/check.h"
@@ -10,9 +11,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #define FAREWELL_MAX_MS 3000
 
@@ -25,41 +24,14 @@ static int usage(FILE *out, int code)
     return code;
 }
 
-// A user's mount belongs to fusermount3, which is set-uid. Its message goes to *said.
-static int run_fusermount(const char *path, bool force, char *said, size_t size)
+static int take_away(const char *path, bool force, const char *shown)
 {
-    int output[2];
-    if (pipe2(output, O_CLOEXEC) < 0)
-        return -errno;
-    pid_t child = fork();
-    if (child == 0) {
-        dup2(output[1], STDERR_FILENO);
-        execlp("fusermount3", "fusermount3", "-u", force ? "-z" : "--", path, (char *)NULL);
-        dprintf(STDERR_FILENO, "fusermount3: %s", strerror(errno));
-        _exit(127);
-    }
-    close(output[1]);
-    ssize_t n = child > 0 ? read(output[0], said, size - 1) : 0;
-    said[n > 0 ? n : 0] = '\0';
-    said[strcspn(said, "\n")] = '\0';
-    close(output[0]);
-    int status = -1;
-    while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
-        ;
-    return child > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
-}
-
-static int detach(const char *path, bool force, const char *shown)
-{
-    char said[256] = "";
-    int result =
-        umount2(path, force ? MNT_FORCE | MNT_DETACH | UMOUNT_NOFOLLOW : UMOUNT_NOFOLLOW) < 0 ? -errno : 0;
+    char said[256];
+    int result = detach(path, force, said, sizeof(said));
     if (result == -EBUSY)
         return complain(
             "%s is busy: a process works in it or has a file open there (berth umount -f takes it away)",
             shown);
-    if (result == -EPERM && geteuid() != 0)
-        result = run_fusermount(path, force, said, sizeof(said));
     if (result < 0)
         return complain("cannot unmount %s: %s", shown, said[0] ? said : strerror(-result));
     return 0;
@@ -120,7 +92,7 @@ int cmd_umount(int argc, char **argv)
     int daemon = force ? -1 : watch_daemon(path);
     if (force)
         abort_connection(info.fuse_number);
-    int code = detach(path, force, shown);
+    int code = take_away(path, force, shown);
     if (code == 0)
         await_end(daemon);
     closep(&daemon);

@@ -279,6 +279,7 @@ int fuse_start(struct mount *mount, char *reason, size_t reason_size)
                  said[0] ? said : last_words);
         return result;
     }
+    watcher_mounted(&mount->watcher);
     int fd = fuse_session_fd(mount->fuse);
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     fuse_session_custom_io(mount->fuse, &io, fd);

@@ -10,6 +10,7 @@
 #include "client/nodes.h"
 #include "client/rpc.h"
 #include "client/transport.h"
+#include "client/watcher.h"
 #include <limits.h>
 #include <uv.h>
 
@@ -25,7 +26,8 @@ struct mount_options {
     bool foreground, read_only, allow_other;
     bool soft;
     uint32_t timeo_s;
-    char extra[32];                                                          // "-o…" for the kernel, or ""
+    char extra[32]; // "-o…" for the kernel, or ""
+    struct watcher_title title;
     char access_key[AWS_PROFILE_VALUE_SIZE], secret[AWS_PROFILE_VALUE_SIZE]; // "" without a credential
 };
 
@@ -68,6 +70,7 @@ struct mount {
     char trouble[MOUNT_REASON_SIZE]; // what the last attempt failed with
     uint64_t n_requests, n_lost_opens, n_lost_locks;
 
+    struct watcher watcher;
     int report_fd; // to the process that waits for the mount, or -1
     bool ending;
     int exit_code;

@@ -31,11 +31,12 @@ SHORT_S, LONG_S = (0.1, 1.2), (LEASE_S, 2 * LEASE_S)
 REST_S = 3           # for a client between two faults
 PAUSE_MEAN_S = 0.8   # between two faults
 END_LIMIT_S = 60     # for everything to answer once the faults are over
-NOTICE_S = 5         # within which a client that was away for long hears what it lost
+GONE_LIMIT_S = 5     # for the mount of a daemon that was killed
+NOTICE_S = 3         # within which a client that was away for long hears what it lost
 STALL_S = 0.5        # this machine itself stood still
 FAULTS = {           # kind -> weight
     "server-kill": 4, "server-restart": 2, "server-stop": 2, "network-cut": 1, "network-blink": 1,
-    "client-kill": 2, "client-end": 1, "client-pause": 4, "client-freeze": 3, "client-blink": 3, "client-part": 3,
+    "client-kill": 2, "client-end": 1, "client-pause": 5, "client-freeze": 2, "client-blink": 5, "client-part": 2,
 }
 
 
@@ -71,10 +72,11 @@ class Client:
             return f.read()
 
     def die(self, number):
+        """The mount goes by itself, however its daemon ends."""
         self.deaths[self.index] += 1
         self.process.send_signal(number)
         self.process.wait(harness.STOP_SECONDS)
-        self.detach()
+        harness.wait_for(lambda: not harness.is_mounted(self.path), GONE_LIMIT_S)
 
     def detach(self):
         if harness.is_mounted(self.path):
