@@ -59,7 +59,7 @@ static void set_permissions(uint32_t mode_bits, struct fs_attr *attr)
 static void set_owner_and_mode(const struct fs_cred *cred, const struct fs_setattr *set, struct fs_attr *attr)
 {
     if (set->mask & (FS_SET_UID | FS_SET_GID))
-        set_permissions(permission_mode_after_chown(attr), attr);
+        set_permissions(permission_mode_after_chown(cred, attr), attr);
     if (set->mask & FS_SET_UID)
         attr->uid = set->uid;
     if (set->mask & FS_SET_GID)

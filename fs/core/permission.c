@@ -117,18 +117,25 @@ static uint32_t without_set_id(uint32_t mode)
     return mode;
 }
 
-uint32_t permission_mode_after_chown(const struct fs_attr *attr)
+// Without execution by the group, S_ISGID is left alone for root and the group's members, as Linux does
+// since 6.2.
+static uint32_t after_change(const struct fs_cred *cred, const struct fs_attr *attr)
 {
-    return S_ISDIR(attr->mode) ? attr->mode & 07777 : without_set_id(attr->mode & 07777);
+    uint32_t mode = without_set_id(attr->mode & 07777);
+    bool stays = is_root(cred) || permission_in_group(cred, attr->gid);
+    return stays ? mode : mode & ~(uint32_t)S_ISGID;
+}
+
+uint32_t permission_mode_after_chown(const struct fs_cred *cred, const struct fs_attr *attr)
+{
+    return S_ISDIR(attr->mode) ? attr->mode & 07777 : after_change(cred, attr);
 }
 
 uint32_t permission_mode_after_write(const struct fs_cred *cred, const struct fs_attr *attr)
 {
     uint32_t mode = attr->mode & 07777;
-    if (is_root(cred) || !S_ISREG(attr->mode) || !(mode & SET_ID_BITS))
-        return mode;
-    mode = without_set_id(mode);
-    return permission_in_group(cred, attr->gid) ? mode : mode & ~(uint32_t)S_ISGID;
+    bool kept = is_root(cred) || !S_ISREG(attr->mode) || !(mode & SET_ID_BITS);
+    return kept ? mode : after_change(cred, attr);
 }
 
 void permission_new(const struct fs_cred *cred, const struct fs_attr *directory, struct fs_attr *attr)

@@ -26,7 +26,7 @@ int permission_setattr(const struct fs_cred *cred, const struct fs_attr *attr, c
 
 // The permission bits that result.
 uint32_t permission_mode_after_chmod(const struct fs_cred *cred, const struct fs_attr *attr, uint32_t wanted);
-uint32_t permission_mode_after_chown(const struct fs_attr *attr);
+uint32_t permission_mode_after_chown(const struct fs_cred *cred, const struct fs_attr *attr);
 uint32_t permission_mode_after_write(const struct fs_cred *cred, const struct fs_attr *attr);
 // Of a new inode: owner, group and mode, with what a setgid directory hands down.
 void permission_new(const struct fs_cred *cred, const struct fs_attr *directory, struct fs_attr *attr);

@@ -154,7 +154,8 @@ static void who_may_chown(void **state)
     }
 }
 
-// utimensat(2): both "now" takes ownership or write permission (EACCES), a chosen time takes ownership (EPERM).
+// utimensat(2): both "now" takes ownership or write permission (EACCES), a chosen time takes ownership
+// (EPERM).
 static void who_may_set_times(void **state)
 {
     (void)state;
@@ -221,14 +222,24 @@ static void chown_clears_set_id(void **state)
 {
     (void)state;
     const struct {
+        const struct fs_cred *cred;
         uint32_t mode, expected;
     } rows[] = {
-        {S_IFREG | 06755, 0755},  {S_IFREG | 04644, 0644},  {S_IFREG | 02644, 02644}, {S_IFREG | 02674, 0674},
-        {S_IFREG | 01777, 01777}, {S_IFDIR | 06755, 06755}, {S_IFIFO | 06770, 0770},
+        {&root, S_IFREG | 06755, 0755},
+        {&root, S_IFREG | 04644, 0644},
+        {&root, S_IFREG | 02644, 02644},
+        {&root, S_IFREG | 02674, 0674},
+        {&root, S_IFREG | 01777, 01777},
+        {&root, S_IFDIR | 06755, 06755},
+        {&root, S_IFIFO | 06770, 0770},
+        {&owner, S_IFREG | 02644, 0644},
+        {&owner_in_group, S_IFREG | 02644, 02644},
+        {&owner, S_IFREG | 06755, 0755},
+        {&owner, S_IFDIR | 06755, 06755},
     };
     for (size_t i = 0; i < LENGTH(rows); i++) {
         struct fs_attr attr = attr_of(rows[i].mode);
-        assert_int_equal(permission_mode_after_chown(&attr), rows[i].expected);
+        assert_int_equal(permission_mode_after_chown(rows[i].cred, &attr), rows[i].expected);
     }
 }
 
