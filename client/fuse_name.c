@@ -19,7 +19,10 @@ static void lookup_done(struct request *request, struct reader *body)
 {
     struct wire_lookup_reply reply;
     int result = wire_get_lookup_reply(body, &reply);
-    entry_done(request, &reply.entry, result);
+    if (result == 0 && !reply.entry.there)
+        request_fail(request, -ENOENT);
+    else
+        entry_done(request, &reply.entry.entry, result);
 }
 
 void op_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)

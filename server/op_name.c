@@ -29,7 +29,8 @@ int op_lookup(struct call *call)
     result = core_lookup(call->core, &call->cred, request.parent.ino, name, &attr);
     if (result < 0)
         return result;
-    return call_reply_lookup(call, &(struct wire_lookup_reply){.entry = call_entry(call, &attr)});
+    struct wire_lookup_reply reply = {.entry = {.there = true, .entry = call_entry(call, &attr)}};
+    return call_reply_lookup(call, &reply);
 }
 
 int op_getattr(struct call *call)

@@ -216,6 +216,22 @@ void put_entry(struct writer *body, const wire_entry *value)
     put_attr(body, &value->attr);
 }
 
+void get_maybe_entry(struct reader *body, wire_maybe_entry *ret)
+{
+    uint8_t there = read_u8(body);
+    *ret = (wire_maybe_entry){.there = there == 1};
+    if (ret->there)
+        get_entry(body, &ret->entry);
+    if (there > 1)
+        body->failed = true;
+}
+void put_maybe_entry(struct writer *body, const wire_maybe_entry *value)
+{
+    write_u8(body, value->there);
+    if (value->there)
+        put_entry(body, &value->entry);
+}
+
 // --- locks ---
 
 static bool lock_range_valid(const wire_lock *lock)

@@ -27,6 +27,17 @@
 #define WIRE_FRAME_MAX   (FS_IO_MAX + WIRE_BODY_EXTRA) // bytes
 enum wire_setlk_how { WIRE_SETLK_PLAIN, WIRE_SETLK_RECLAIM, WIRE_SETLK_UNDETECTED };
 
+// What a client may keep, and what it is told to drop.
+#define WIRE_LEASE_ATTR 1u // the attributes
+#define WIRE_LEASE_NAME 2u // that the name leads there, or nowhere
+#define WIRE_LEASE_DATA 4u // the bytes
+#define WIRE_DROP_ATTR  1u
+#define WIRE_DROP_NAME  2u // one name of a directory
+#define WIRE_DROP_NAMES 4u // all names of a directory
+#define WIRE_DROP_DATA  8u
+#define WIRE_DROP_TREE  16u   // everything that is kept: it may have been moved out of the session's root
+#define WIRE_INODES_MAX 4096u // in one forget or kept
+
 #define WIRE_TEXT_MAX   512u // bytes of a `text`
 #define WIRE_NONCE_SIZE 16u
 #define WIRE_PROOF_SIZE 32u
@@ -47,7 +58,7 @@ enum wire_op {
         WIRE_EVENTS(WIRE_OP)
 #undef WIRE_OP
 };
-#define WIRE_OP_LIMIT 65 // one past the largest number
+#define WIRE_OP_LIMIT 69 // one past the largest number
 
 struct wire_header {
     uint32_t length;
@@ -91,6 +102,11 @@ typedef struct wire_entry {
     wire_handle handle;
     wire_attr attr;
 } wire_entry;
+
+typedef struct wire_maybe_entry { // u8 0, or u8 1 and an entry
+    bool there;
+    wire_entry entry;
+} wire_maybe_entry;
 
 // --- message structs: struct wire_lookup_request, struct wire_lookup_reply, struct wire_granted_event, … ---
 
@@ -156,6 +172,7 @@ struct wire_dirent {
     uint32_t type; // S_IFMT bits
     struct fs_name name;
     bool has_attr;
+    uint8_t lease; // WIRE_LEASE_*, 0 without attr
     struct fs_attr attr;
 };
 
