@@ -185,6 +185,8 @@ int attach_decide(struct catalogue *catalogue, const struct credentials *credent
                       WIRE_VERSION_MIN, WIRE_VERSION_MAX, hello->version);
     if (hello->want_read_only > 1)
         return refuse(reason, -EINVAL, "want_read_only is neither 0 nor 1");
+    if (hello->want_leases > 1)
+        return refuse(reason, -EINVAL, "want_leases is neither 0 nor 1");
     struct attach *attach = calloc(1, sizeof(*attach));
     if (!attach)
         return -ENOMEM;

@@ -8,20 +8,22 @@
 int op_read(struct call *call)
 {
     CALL_DECODE(read);
+    const size_t ahead = sizeof(uint8_t) + sizeof(uint32_t); // `lease` and the length of the data
     struct session_open *open;
     struct writer body;
     int result = call_open(call, request.open_id, &open);
-    if (result == 0 && request.n > FS_IO_MAX)
+    if (result == 0 && (request.n > FS_IO_MAX || request.keep > 1))
         result = -EINVAL;
     if (result == 0)
-        result = call_reply_room(call, sizeof(uint32_t) + request.n, &body);
+        result = call_reply_room(call, ahead + request.n, &body);
     if (result < 0)
         return result;
     size_t n;
-    result = core_read(call->core, open->file, request.offset, body.at + sizeof(uint32_t), request.n, &n);
+    result = core_read(call->core, open->file, request.offset, body.at + ahead, request.n, &n);
     if (result < 0)
         return result;
     fs_assert(n <= request.n);
+    write_u8(&body, 0);
     write_u32(&body, (uint32_t)n);
     body.at += n;
     METRICS_ADD(bytes_read, n);
@@ -34,7 +36,7 @@ int op_write(struct call *call)
     struct session_open *open;
     struct fs_attr attr;
     int result = call_open(call, request.open_id, &open);
-    if (result == 0 && request.data.length > FS_IO_MAX)
+    if (result == 0 && (request.data.length > FS_IO_MAX || request.pages > 1))
         result = -EINVAL;
     if (result == 0)
         result = core_write(call->core, &call->cred, open->file, request.offset, request.data.bytes,
@@ -72,6 +74,14 @@ int op_fsync(struct call *call)
         return result;
     call->request->sync_ino = core_file_ino(open->file);
     return call_reply_fsync(call, &(struct wire_fsync_reply){});
+}
+
+int op_settle(struct call *call)
+{
+    CALL_DECODE(settle);
+    struct session_open *open;
+    int result = call_open(call, request.open_id, &open);
+    return result < 0 ? result : call_reply_settle(call, &(struct wire_settle_reply){});
 }
 
 // --- readdir ---

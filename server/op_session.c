@@ -25,6 +25,15 @@ int op_reclaimed(struct call *call)
     return call_reply_reclaimed(call, &(struct wire_reclaimed_reply){});
 }
 
+int op_forget(struct call *call)
+{
+    CALL_DECODE(forget);
+    if (request.inodes.length % sizeof(fs_ino) != 0 ||
+        request.inodes.length > WIRE_INODES_MAX * sizeof(fs_ino))
+        return call_malformed(call);
+    return call_reply_forget(call, &(struct wire_forget_reply){});
+}
+
 // The session ends when the reply leaves: request_finish(). Its record goes with this turn, so that after the
 // reply no start waits for the client.
 int op_bye(struct call *call)

@@ -118,6 +118,8 @@ static const wire_bytes valid_bytes = {"bytes", 5};
 static const wire_time valid_time = {1, 999999999};
 static const wire_attr valid_attr = {.ino = 1, .mode = S_IFREG | 0644, .nlink = 1};
 static const wire_entry valid_entry = {.handle = {1, 2}, .attr = {.ino = 1, .mode = S_IFDIR | 0755}};
+static const wire_maybe_entry valid_maybe_entry = {
+    .there = true, .entry = {.handle = {1, 2}, .attr = {.ino = 1, .mode = S_IFDIR | 0755}}};
 static const wire_lock valid_lock = {.kind = FS_LOCK_FLOCK, .end = INT64_MAX, .owner = 1};
 
 #define VALID_FIELD(type, member) message->member = valid_##type;

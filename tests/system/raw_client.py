@@ -93,7 +93,7 @@ class Attr:
 
     def __init__(self, data):
         (self.ino, self.mode, self.nlink, self.uid, self.gid, self.rdev, self.size, self.blocks, *self.times) = \
-            self.FORMAT.unpack(data)
+            self.FORMAT.unpack_from(data)
 
 
 
@@ -110,10 +110,13 @@ def frame(op, slot=0, seq=0, status=0, body=b"", length=None):
 
 
 class Welcome:
+    FIXED = "<HQQBBQBHIBBQQH"
+
     def __init__(self, body):
         (self.version, self.session_high, self.session_low, self.resumed, self.claims, self.incarnation, self.log_continuous,
-         self.n_slots, self.lease_ms, self.identity, self.read_only, self.time_ns, n) = struct.unpack_from("<HQQBBQBHIBBQH", body)
-        at = struct.calcsize("<HQQBBQBHIBBQH")
+         self.n_slots, self.lease_ms, self.identity, self.read_only, self.time_ns, self.generation, n) = \
+            struct.unpack_from(self.FIXED, body)
+        at = struct.calcsize(self.FIXED)
         self.file_system = body[at:at + n].decode()
         self.root = Entry(body[at + n:])
         self.session = (self.session_high, self.session_low)
@@ -184,7 +187,7 @@ class Client:
     # --- session ---
 
     def hello_body(self, access_point, session=(0, 0), key="", secret="", version=1, read_only=0, proof=None,
-                   client_name="raw client"):
+                   client_name="raw client", want_leases=0):
         if proof is None:
             proof = b""
             if key:
@@ -192,7 +195,7 @@ class Client:
                           struct.pack("<QQHB", *session, version, read_only))
                 proof = hmac.new(secret.encode(), signed, hashlib.sha256).digest()
         return (struct.pack("<H", version) + text(access_point) + struct.pack("<QQ", *session) + text(key) + blob(proof) +
-                text(client_name) + u8(read_only))
+                text(client_name) + u8(read_only) + u8(want_leases))
 
     def hello(self, access_point, **options):
         self.send(frame(OPS["hello"], body=self.hello_body(access_point, **options)))
@@ -241,7 +244,8 @@ class Client:
     # --- calls ---
 
     def lookup(self, parent, entry):
-        return Entry(self.call("lookup", handle(parent) + name(entry)))
+        body = self.call("lookup", handle(parent) + name(entry))
+        return Entry(body[1:]) if body[0] else None
 
     def getattr(self, of, open_id=0):
         return Attr(self.call("getattr", handle(of) + u64(open_id)))
@@ -261,11 +265,11 @@ class Client:
     def release(self, open_id):
         self.call("release", u64(open_id))
 
-    def read(self, open_id, offset, n):
-        return self.call("read", u64(open_id) + u64(offset) + u32(n))[4:]
+    def read(self, open_id, offset, n, keep=0):
+        return self.call("read", u64(open_id) + u64(offset) + u32(n) + u8(keep))[5:]
 
-    def write(self, open_id, offset, data):
-        return Attr(self.call("write", u64(open_id) + u64(offset) + blob(data)))
+    def write(self, open_id, offset, data, pages=0):
+        return Attr(self.call("write", u64(open_id) + u64(offset) + u8(pages) + blob(data)))
 
     def append(self, open_id, data):
         return struct.unpack_from("<Q", self.call("append", u64(open_id) + blob(data)))[0]
@@ -293,7 +297,7 @@ class Client:
             ino, mac, after, type_, length = struct.unpack_from("<QQQIH", body, at)
             at += 30
             entry, has_attr = body[at:at + length], body[at + length]
-            at += length + 1
+            at += length + 1 + has_attr  # behind the lease
             attr = Attr(body[at:at + Attr.SIZE]) if has_attr else None
             at += Attr.SIZE if has_attr else 0
             entries.append(((ino, mac), after, type_, entry, attr))

@@ -162,7 +162,7 @@ class Slow(Bounds):
         deaf.open(keeper.lookup(keeper.root, "big").handle, 1)
         before = self.rss()
         for slot in range(1, 41):  # what the socket holds without being read
-            deaf.send(deaf.request("read", u64(1) + u64(0) + u32(MIB), slot))
+            deaf.send(deaf.request("read", u64(1) + u64(0) + u32(MIB) + u8(0), slot))
         self.assertTrue(select.select([deaf.socket], [], [], 10)[0])
         self.others_are_served(keeper)
         for _ in range(20):
@@ -195,7 +195,7 @@ class Slow(Bounds):
         keeper, loud = self.client(), self.client()
         loud.create(loud.root, "f", 1)
         before, peak = self.rss(), 0
-        body = u64(1) + u64(0) + blob(bytes(MIB))
+        body = u64(1) + u64(0) + u8(0) + blob(bytes(MIB))
         for slot in range(1, 65):
             loud.send(loud.request("write", body, slot))
             peak = max(peak, self.rss())
@@ -239,7 +239,7 @@ class Grace(Restarted):
         writer.call("reclaimed")
         reader.call("reclaimed")
         before = self.rss()
-        data = b"".join(writer.request("write", u64(1) + u64(slot * MIB) + blob(bytes(MIB)), slot) for slot in range(2, 129))
+        data = b"".join(writer.request("write", u64(1) + u64(slot * MIB) + u8(0) + blob(bytes(MIB)), slot) for slot in range(2, 129))
         sent = self.push(writer, data)
         held = self.rss() - before
         self.told("writes of 1 MiB parked", ("sent", sent), ("held", held))
@@ -273,7 +273,7 @@ class Grace(Restarted):
             writer.call("reclaimed")
         before, sent, rests = self.rss(), 0, []
         for writer in writers:
-            data = b"".join(writer.request("write", u64(1) + u64(0) + blob(bytes(MIB)), slot) for slot in range(2, 12))
+            data = b"".join(writer.request("write", u64(1) + u64(0) + u8(0) + blob(bytes(MIB)), slot) for slot in range(2, 12))
             n = self.push(writer, data, 0.01)
             sent += n
             rests.append(data[n:])

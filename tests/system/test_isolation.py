@@ -319,8 +319,9 @@ class OthersSessions(Isolation):
         file = self.sub.create(self.sub.root, "f", 77).handle
         twin = self.user(self.sub_ap)
         self.sub.setlk(77, WHOLE)
-        for op, body in (("read", u64(77) + u64(0) + u32(1)), ("write", u64(77) + u64(0) + blob(b"x")),
-                         ("append", u64(77) + blob(b"x")), ("fsync", u64(77)), ("seek", u64(77) + u64(0) + u8(0)),
+        for op, body in (("read", u64(77) + u64(0) + u32(1) + u8(0)),
+                         ("write", u64(77) + u64(0) + u8(0) + blob(b"x")),
+                         ("append", u64(77) + blob(b"x")), ("fsync", u64(77)), ("settle", u64(77)), ("seek", u64(77) + u64(0) + u8(0)),
                          ("fallocate", u64(77) + u32(0) + u64(0) + u64(1)), ("readdir", u64(77) + u64(0) + u32(100) + u8(0)),
                          ("setlk", u64(77) + WHOLE + u64(0) + u8(0)), ("getlk", u64(77) + WHOLE),
                          ("copy_range", u64(77) + u64(0) + u64(77) + u64(9) + u64(1)),
@@ -406,7 +407,8 @@ class WrongKinds(Isolation):
     def test_data_calls_on_a_directory_and_the_other_way_round(self):
         self.sub.create(self.sub.root, "f", 1)
         self.sub.open(self.sub.root, 2)
-        for op, body in (("read", u64(2) + u64(0) + u32(1)), ("write", u64(2) + u64(0) + blob(b"x")),
+        for op, body in (("read", u64(2) + u64(0) + u32(1) + u8(0)),
+                         ("write", u64(2) + u64(0) + u8(0) + blob(b"x")),
                          ("append", u64(2) + blob(b"x")), ("seek", u64(2) + u64(0) + u8(0)),
                          ("fallocate", u64(2) + u32(0) + u64(0) + u64(1)),
                          ("copy_range", u64(2) + u64(0) + u64(1) + u64(0) + u64(1)),
@@ -424,7 +426,7 @@ class WrongKinds(Isolation):
         self.sub.open(file, 2, raw.READ)
         self.sub.open(file, 3, raw.WRITE)
         self.refused(errno.EBADF, self.sub.read, 3, 0, 1)
-        for op, body in (("write", u64(2) + u64(0) + blob(b"x")), ("append", u64(2) + blob(b"x")),
+        for op, body in (("write", u64(2) + u64(0) + u8(0) + blob(b"x")), ("append", u64(2) + blob(b"x")),
                          ("fallocate", u64(2) + u32(3) + u64(0) + u64(1)),
                          ("copy_range", u64(1) + u64(0) + u64(2) + u64(20) + u64(1)),
                          ("copy_range", u64(3) + u64(0) + u64(1) + u64(20) + u64(1))):
@@ -449,8 +451,8 @@ class WrongKinds(Isolation):
                       u64(1) + u64(0) + u64(1) + u64(at) + u64(2 ** 64 - 1))
             self.errs((errno.EFBIG, errno.EINVAL), "copy_range", u64(1) + u64(0) + u64(1) + u64(at) + u64(5))
             if at >= 2 ** 63:
-                self.errs((errno.EFBIG, errno.EINVAL), "write", u64(1) + u64(at) + blob(b"x"))
-            self.assertIn(self.outcome("read", u64(1) + u64(at) + u32(100)), (b"\0\0\0\0", errno.EINVAL))
+                self.errs((errno.EFBIG, errno.EINVAL), "write", u64(1) + u64(at) + u8(0) + blob(b"x"))
+            self.assertIn(self.outcome("read", u64(1) + u64(at) + u32(100) + u8(0)), (b"\0\0\0\0\0", errno.EINVAL))
         self.assertEqual(self.sub.getattr(file).size, 10)
         self.assertEqual(self.sub.read(1, 0, 100), b"0123456789")
 

@@ -132,7 +132,7 @@ class ExactlyOnce(Sessions):
         one, two = self.alone(), self.alone()
         file = one.create(one.root, "w1", 1).handle
         two.open(file, 1, raw.READ | raw.WRITE)
-        request = one.request("write", u64(1) + u64(0) + raw.blob(b"old"), 5)
+        request = one.request("write", u64(1) + u64(0) + raw.u8(0) + raw.blob(b"old"), 5)
         one.send(request)
         first = one.receive()
         two.write(1, 0, b"new")
@@ -289,7 +289,7 @@ class Courtesy(Sessions):
         self.assertGreater(time.monotonic() - start, LEASE_SECONDS - 1)
         # What it sends now is too late.
         try:
-            silent.send(silent.request("write", u64(1) + u64(0) + raw.blob(b"late"), 3))
+            silent.send(silent.request("write", u64(1) + u64(0) + raw.u8(0) + raw.blob(b"late"), 3))
         except OSError:
             pass
         self.assertTrue(silent.closed())

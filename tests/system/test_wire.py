@@ -106,9 +106,9 @@ class Plain(Wire):
         for i in range(4):
             client.write(1, i * raw.IO_MAX, data)
         for i in range(4):
-            client.send(client.request("read", u64(1) + u64(i * raw.IO_MAX) + u32(raw.IO_MAX), slot=1 + i))
+            client.send(client.request("read", u64(1) + u64(i * raw.IO_MAX) + u32(raw.IO_MAX) + u8(0), slot=1 + i))
         for i in range(4):
-            self.assertEqual(client.reply(1 + i)[4:], data)
+            self.assertEqual(client.reply(1 + i)[5:], data)
 
     def test_listing_in_small_pieces(self):
         client = self.client()
@@ -193,7 +193,7 @@ class Malformed(Wire):
             "empty name": frame(OPS["lookup"], 1, 1, 1, raw.cred(0, 0) + handle(root) + name("")),
             "name of 256": frame(OPS["lookup"], 1, 1, 1, raw.cred(0, 0) + handle(root) + name("x" * 256)),
             "unlink ..": frame(OPS["unlink"], 1, 1, 1, raw.cred(0, 0) + handle(root) + name("..")),
-            "bytes past the end": frame(OPS["write"], 1, 1, 1, raw.cred(0, 0) + u64(1) + u64(0) + u32(2 ** 32 - 1)),
+            "bytes past the end": frame(OPS["write"], 1, 1, 1, raw.cred(0, 0) + u64(1) + u64(0) + u8(0) + u32(2 ** 32 - 1)),
             "slot used twice": frame(OPS["ping"], 1, 1) * 2,
             "lock upside down": frame(OPS["setlk"], 1, 1, 1,
                                       raw.cred(0, 0) + u64(1) + lock(0, 0, 5, 4, 1) + u64(0) + u8(0)),
@@ -252,7 +252,8 @@ class Random(Wire):
             "open": handle(some) + u64(open_id) + u32(random.randrange(512)),
             "create": handle(some) + entry + u64(open_id) + u32(0o644) + u32(0o22) + u32(random.randrange(512)),
             "reopen": handle(some) + u64(open_id) + u32(random.randrange(512)), "release": u64(open_id),
-            "read": u64(open_id) + at + u32(random.choice((0, 1, 5000, raw.IO_MAX))), "write": u64(open_id) + at + data,
+            "read": u64(open_id) + at + u32(random.choice((0, 1, 5000, raw.IO_MAX))) + u8(random.randrange(2)),
+            "write": u64(open_id) + at + u8(random.randrange(2)) + data,
             "append": u64(open_id) + data, "fsync": u64(open_id),
             "fallocate": u64(open_id) + u32(random.choice((0, 1, 2, 3, 16, 17, 18, 64))) + at +
             u64(random.choice((0, 9, 70_000))),
@@ -657,12 +658,12 @@ class Sessions(Wire):
         client = self.client()
         client.create(self.directory(client), "f", 1)
         client.write(1, 0, b"x" * 100_000)
-        request = client.request("read", u64(1) + u64(0) + u32(100_000))
+        request = client.request("read", u64(1) + u64(0) + u32(100_000) + u8(0))
         client.send(request)
         client.reply()
         again = self.resume(client)
         again.send(request)
-        self.assertEqual(again.reply()[4:], b"x" * 100_000)
+        self.assertEqual(again.reply()[5:], b"x" * 100_000)
 
     def test_newer_connection_closes_the_older(self):
         client = self.client()

@@ -61,6 +61,7 @@ static void bytes_of_numbers_texts_and_bytes(void **state UNUSED)
         .proof = {"\xde\xad", 2},
         .client_name = {"", 0},
         .want_read_only = 1,
+        .want_leases = 0x7f,
     };
     wire_put_hello_request(&writer, &hello);
     ASSERT_BYTES(writer, room,
@@ -74,7 +75,8 @@ static void bytes_of_numbers_texts_and_bytes(void **state UNUSED)
                  "\x02\0\0\0"
                  "\xde\xad"
                  "\0\0"
-                 "\x01");
+                 "\x01"
+                 "\x7f");
 }
 
 static void bytes_of_handles_and_names(void **state UNUSED)
@@ -90,9 +92,28 @@ static void bytes_of_entries(void **state UNUSED)
 {
     uint8_t room[256];
     struct writer writer = writer_on(room, sizeof(room));
-    const struct wire_lookup_reply lookup = {.entry = {.handle = {5, 6}, .attr = example_attr}};
+    const struct wire_link_reply link = {.entry = {.handle = {5, 6}, .attr = example_attr}, .lease = 3};
+    wire_put_link_reply(&writer, &link);
+    ASSERT_BYTES(writer, room, "\x05\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0" EXAMPLE_ATTR_BYTES "\x03");
+}
+
+static void bytes_of_entries_that_may_be_there(void **state UNUSED)
+{
+    uint8_t room[256];
+    struct writer writer = writer_on(room, sizeof(room));
+    struct wire_lookup_reply lookup = {
+        .entry = {.there = true, .entry = {.handle = {5, 6}, .attr = example_attr}}, .lease = 3};
     wire_put_lookup_reply(&writer, &lookup);
-    ASSERT_BYTES(writer, room, "\x05\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0" EXAMPLE_ATTR_BYTES);
+    ASSERT_BYTES(writer, room, "\x01\x05\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0" EXAMPLE_ATTR_BYTES "\x03");
+
+    writer = writer_on(room, sizeof(room));
+    lookup.entry.there = false;
+    lookup.lease = 2;
+    wire_put_lookup_reply(&writer, &lookup);
+    ASSERT_BYTES(writer, room, "\0\x02");
+
+    struct reader reader = reader_on("\x02\x02", 2);
+    assert_int_equal(wire_get_lookup_reply(&reader, &lookup), -EPROTO);
 }
 
 static void bytes_of_locks(void **state UNUSED)
@@ -120,7 +141,8 @@ static void bytes_of_directory_entries(void **state UNUSED)
     struct writer writer = writer_on(room, sizeof(room));
     struct wire_dirent dirent = {.handle = {5, 6}, .cookie = 7, .type = S_IFDIR, .name = {".", 1}};
     assert_true(wire_put_dirent(&writer, &dirent));
-    dirent = (struct wire_dirent){.type = S_IFREG, .name = {"f", 1}, .has_attr = true, .attr = example_attr};
+    dirent = (struct wire_dirent){
+        .type = S_IFREG, .name = {"f", 1}, .has_attr = true, .lease = 3, .attr = example_attr};
     assert_true(wire_put_dirent(&writer, &dirent));
     ASSERT_BYTES(writer, room,
                  "\x05\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0"
@@ -132,7 +154,7 @@ static void bytes_of_directory_entries(void **state UNUSED)
                  "\0\0\0\0\0\0\0\0"
                  "\0\x80\0\0"
                  "\x01\0f"
-                 "\x01" EXAMPLE_ATTR_BYTES);
+                 "\x01\x03" EXAMPLE_ATTR_BYTES);
 }
 
 // --- limits: what put refuses, get refuses too ---
@@ -238,7 +260,7 @@ static void text_limits(void **state UNUSED)
         wire_put_hello_request(&writer, &hello);
         struct patched body = {.length = sizeof(room) - writer.left};
         memcpy(body.bytes, room, body.length);
-        size_t at = body.length - 3; // in front of want_read_only
+        size_t at = body.length - 4; // in front of want_read_only
         patch(&body, at, length, 2);
         memcpy(body.bytes + at + 2, text, length);
         body.length += length;
@@ -257,8 +279,8 @@ static void lengths_beyond_the_body(void **state UNUSED)
     const uint32_t claims[] = {0,       1,          15,         16,         17,         0xffff,    0x10000,
                                0x10010, 0x7fffffff, 0x80000000, 0xfffffff0, 0xfffffffc, UINT32_MAX};
     for (size_t i = 0; i < ARRAY_LEN(claims); i++) {
-        struct patched body = {.length = 4 + 16};
-        patch(&body, 0, claims[i], 4);
+        struct patched body = {.length = 1 + 4 + 16};
+        patch(&body, 1, claims[i], 4);
         struct reader reader = reader_on(body.bytes, body.length);
         struct wire_read_reply reply;
         assert_int_equal(wire_get_read_reply(&reader, &reply), claims[i] == 16 ? 0 : -EPROTO);
@@ -313,7 +335,7 @@ static void time_limits(void **state UNUSED)
 
 static int get_patched_attr(size_t at, uint64_t value, size_t size)
 {
-    struct patched body = {.length = sizeof(EXAMPLE_ATTR_BYTES) - 1};
+    struct patched body = {.length = sizeof(EXAMPLE_ATTR_BYTES)}; // and no lease: the string's end
     memcpy(body.bytes, EXAMPLE_ATTR_BYTES, body.length);
     patch(&body, at, value, size);
     struct reader reader = reader_on(body.bytes, body.length);
@@ -369,6 +391,7 @@ int main(void)
         cmocka_unit_test(bytes_of_numbers_texts_and_bytes),
         cmocka_unit_test(bytes_of_handles_and_names),
         cmocka_unit_test(bytes_of_entries),
+        cmocka_unit_test(bytes_of_entries_that_may_be_there),
         cmocka_unit_test(bytes_of_locks),
         cmocka_unit_test(bytes_of_directory_entries),
         cmocka_unit_test(name_limits),

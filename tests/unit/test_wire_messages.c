@@ -135,6 +135,13 @@ static void random_entry(struct random *random, wire_entry *ret)
     random_attr(random, &ret->attr);
 }
 
+static void random_maybe_entry(struct random *random, wire_maybe_entry *ret)
+{
+    *ret = (wire_maybe_entry){.there = below(random, 2)};
+    if (ret->there)
+        random_entry(random, &ret->entry);
+}
+
 static void random_lock(struct random *random, wire_lock *ret)
 {
     wire_lock lock = {.end = next(random) >> 1, .owner = next(random)};
@@ -188,6 +195,11 @@ static bool same_attr(const wire_attr *a, const wire_attr *b)
 static bool same_entry(const wire_entry *a, const wire_entry *b)
 {
     return same_handle(&a->handle, &b->handle) && same_attr(&a->attr, &b->attr);
+}
+
+static bool same_maybe_entry(const wire_maybe_entry *a, const wire_maybe_entry *b)
+{
+    return a->there == b->there && (!a->there || same_entry(&a->entry, &b->entry));
 }
 
 static bool same_lock(const wire_lock *a, const wire_lock *b)
