@@ -37,7 +37,7 @@ static int usage(FILE *out, int code)
           "  -o hard       calls wait for a server that does not answer (this is the default)\n"
           "  -o soft       calls fail with ETIMEDOUT when the server does not answer for timeo=SECONDS (30)\n"
           "  -o allow_other  other users may enter (on for root)\n"
-          "  -o nolease    cache nothing (there are no leases yet: nothing is cached)\n"
+          "  -o nolease    keep nothing: every look goes to the server\n"
           "  -o suid, dev, noexec  as mount(8) has them; off unless given\n"
           "  -o profile=NAME  which profile of the AWS credentials file proves the identity\n"
           "Credentials come from where AWS tools look: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,\n"
@@ -49,10 +49,10 @@ static int usage(FILE *out, int code)
 // What mount(8) and fstab say that does not concern a mount like ours.
 static bool is_ignored(const char *option)
 {
-    static const char *const words[] = {
-        "",         "rw",      "_netdev", "noauto", "auto",     "user",       "nouser",
-        "users",    "owner",   "group",   "nofail", "defaults", "nolease",    "async",
-        "relatime", "noatime", "exec",    "nosuid", "nodev",    "nodiratime", "nostrictatime"};
+    static const char *const words[] = {"",       "rw",       "_netdev", "noauto",     "auto",
+                                        "user",   "nouser",   "users",   "owner",      "group",
+                                        "nofail", "defaults", "async",   "relatime",   "noatime",
+                                        "exec",   "nosuid",   "nodev",   "nodiratime", "nostrictatime"};
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         if (strcmp(option, words[i]) == 0)
             return true;
@@ -89,6 +89,8 @@ static int set_option(struct mount_options *options, struct words *words, const 
         options->read_only = true;
     else if (strcmp(option, "soft") == 0)
         options->soft = true;
+    else if (strcmp(option, "nolease") == 0)
+        options->no_lease = true;
     else if (strcmp(option, "hard") == 0)
         options->soft = false;
     else if (strncmp(option, "timeo=", 6) == 0)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attributes, access and the size of the file system. Loop's thread; see request.h.
 #include "client/fuse_ops.h"
+#include "client/recall.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,12 +9,12 @@
 #define ATTR_ROOM      128u
 #define KILL_PRIV_BITS (FUSE_SET_ATTR_KILL_SUID | FUSE_SET_ATTR_KILL_SGID | FUSE_SET_ATTR_KILL_PRIV)
 
-static void tell_attr(struct request *request, const struct fs_attr *attr)
+static void tell_attr(struct request *request, const struct fs_attr *attr, uint8_t lease)
 {
     if (request->statx)
-        request_reply_statx(request, attr);
+        request_reply_statx(request, attr, lease);
     else
-        request_reply_attr(request, attr);
+        request_reply_attr(request, attr, lease);
 }
 
 static void getattr_done(struct request *request, struct reader *body)
@@ -22,7 +23,7 @@ static void getattr_done(struct request *request, struct reader *body)
     if (wire_get_getattr_reply(body, &reply) < 0)
         request_fail(request, -EIO);
     else
-        tell_attr(request, &reply.attr);
+        tell_attr(request, &reply.attr, reply.lease);
 }
 
 // A removed directory is still what its process stands in.
@@ -30,7 +31,7 @@ static void getattr_failed(struct request *request, int error)
 {
     const struct fs_attr *removed = request_removed(request, error);
     if (removed)
-        tell_attr(request, removed);
+        tell_attr(request, removed, 0);
     else
         request_fail(request, error);
 }
@@ -67,10 +68,15 @@ void op_getattr(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
 static void setattr_done(struct request *request, struct reader *body)
 {
     struct wire_setattr_reply reply;
-    if (wire_get_setattr_reply(body, &reply) < 0)
+    if (wire_get_setattr_reply(body, &reply) < 0) {
         request_fail(request, -EIO);
-    else
-        request_reply_attr(request, &reply.attr);
+        return;
+    }
+    // Where the server alone checks permissions, the names that were found below were found under the old
+    // ones.
+    if (S_ISDIR(reply.attr.mode) && request->mount->identity != WIRE_IDENTITY_CALLER)
+        recall_all_names(request->mount);
+    request_reply_attr(request, &reply.attr, reply.lease);
 }
 
 static uint32_t set_mask(int to_set)

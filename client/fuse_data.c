@@ -1,10 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reading, writing, appending, syncing. Loop's thread; see request.h.
 #include "client/fuse_ops.h"
+#include "client/recall.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 
 #define DATA_ROOM 64u
+
+// The kernel has the bytes already: without a lease on them they go again.
+static void kept(const struct request *request, uint8_t lease)
+{
+    struct mount *mount = request->mount;
+    struct node *node = nodes_get(&mount->nodes, request->node_id);
+    if (!node)
+        return;
+    node->n_kept_reads++;
+    if (node->n_dropping > 0)
+        node->read_behind = true;
+    if (lease_granted(&mount->lease, node->handle.ino, lease, request->call.again) & WIRE_LEASE_DATA)
+        node->lease |= WIRE_LEASE_DATA;
+    else
+        recall_pages(mount, node);
+}
 
 static void read_done(struct request *request, struct reader *body)
 {
@@ -16,47 +34,87 @@ static void read_done(struct request *request, struct reader *body)
     if (request->fuse)
         fuse_reply_buf(request->fuse, reply.data.bytes, reply.data.length);
     request->fuse = NULL;
+    if (request->keep)
+        kept(request, reply.lease);
+}
+
+// Reads on behalf of the page cache have no owner. They come from files open for reading alone, and from
+// mappings of any.
+static bool is_for_pages(const struct mount *mount, const struct fuse_file_info *fi)
+{
+    return mount->lease.generation != 0 && fi->lock_owner == 0;
 }
 
 void op_read(fuse_req_t fuse, fuse_ino_t id, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-    (void)id;
     if (!request_file(fuse, fi))
         return;
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_READ, DATA_ROOM, read_done);
     if (!request)
         return;
     request->open_id = fi->fh;
+    request->node_id = id;
     request->size = MIN(size, FS_IO_MAX);
+    request->keep = is_for_pages(request->mount, fi);
     struct wire_read_request message = {
-        .open_id = fi->fh, .offset = (uint64_t)offset, .n = (uint32_t)request->size};
+        .open_id = fi->fh, .offset = (uint64_t)offset, .n = (uint32_t)request->size, .keep = request->keep};
     wire_put_read_request(&request->body, &message);
     request_send(request);
 }
 
 // --- writing ---
 
-static void written(struct request *request, int result)
+struct written {
+    struct own_drop drop;
+    fuse_req_t fuse;
+    size_t size;
+};
+
+static void answer_dropped(struct own_drop *drop)
 {
+    struct written *written = CONTAINER_OF(drop, struct written, drop);
+    if (written->fuse)
+        fuse_reply_write(written->fuse, written->size);
+    free(written);
+}
+
+// Pages of the file that may hold what was there before the write: `moved` says that it went elsewhere than
+// the kernel thought, which dropped pages there alone, and before it asked.
+static bool has_old_pages(const struct request *request, const struct node *node, bool moved)
+{
+    return node && node->lease & WIRE_LEASE_DATA && (moved || node->n_kept_reads != request->n_kept_reads);
+}
+
+static void written(struct request *request, int result, bool moved)
+{
+    struct mount *mount = request->mount;
+    const struct node *node = nodes_get(&mount->nodes, request->node_id);
     if (result < 0) {
         request_fail(request, -EIO);
         return;
     }
-    if (request->fuse)
+    struct written *written = has_old_pages(request, node, moved) ? calloc(1, sizeof(*written)) : NULL;
+    if (written) {
+        *written =
+            (struct written){.drop.then = answer_dropped, .fuse = request->fuse, .size = request->size};
+        recall_own(mount, &written->drop, node);
+    } else if (request->fuse) {
         fuse_reply_write(request->fuse, request->size);
+    }
     request->fuse = NULL;
 }
 
 static void write_done(struct request *request, struct reader *body)
 {
     struct wire_write_reply reply;
-    written(request, wire_get_write_reply(body, &reply));
+    written(request, wire_get_write_reply(body, &reply), false);
 }
 
 static void append_done(struct request *request, struct reader *body)
 {
     struct wire_append_reply reply;
-    written(request, wire_get_append_reply(body, &reply));
+    int result = wire_get_append_reply(body, &reply);
+    written(request, result, result == 0 && reply.offset != request->offset);
 }
 
 // Append is decided write by write, since F_SETFL can ask for it later. The kernel's offset is then a guess:
@@ -64,7 +122,7 @@ static void append_done(struct request *request, struct reader *body)
 void op_write(fuse_req_t fuse, fuse_ino_t id, const char *bytes, size_t size, off_t offset,
               struct fuse_file_info *fi)
 {
-    (void)id;
+    struct node *node = nodes_get(&mount_of(fuse)->nodes, id);
     bool append = (fi->flags & O_APPEND) && !fi->writepage;
     if (size > FS_IO_MAX) {
         fuse_reply_err(fuse, EINVAL);
@@ -77,15 +135,21 @@ void op_write(fuse_req_t fuse, fuse_ino_t id, const char *bytes, size_t size, of
     if (!request)
         return;
     request->open_id = fi->fh;
+    request->node_id = id;
+    request->offset = (uint64_t)offset;
+    request->n_kept_reads = node ? node->n_kept_reads : 0;
     request->size = size;
+    if (node && fi->writepage)
+        node->owes_settle = true;
     wire_bytes data = {.bytes = bytes, .length = (uint32_t)size};
     if (append)
         wire_put_append_request(&request->body,
                                 &(struct wire_append_request){.open_id = fi->fh, .data = data});
     else
-        wire_put_write_request(
-            &request->body,
-            &(struct wire_write_request){.open_id = fi->fh, .offset = (uint64_t)offset, .data = data});
+        wire_put_write_request(&request->body, &(struct wire_write_request){.open_id = fi->fh,
+                                                                            .offset = (uint64_t)offset,
+                                                                            .pages = fi->writepage,
+                                                                            .data = data});
     request_send(request);
 }
 

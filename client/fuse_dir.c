@@ -50,10 +50,10 @@ static bool add_plus(struct page *page, const struct wire_dirent *entry, const c
         return false;
     struct node *node = NULL;
     if (entry->has_attr && !is_dots(entry->name))
-        node = nodes_lookup(&mount->nodes, entry->handle);
+        node = nodes_lookup(&mount->nodes, entry->handle, page->request->directories[0]);
     if (node) {
-        param.ino = node->id.key;
-        stat_of(mount, &entry->attr, &param.attr);
+        const wire_entry shown = {.handle = entry->handle, .attr = entry->attr};
+        request_entry(page->request, node, &shown, entry->lease, &param);
     }
     page->used += fuse_add_direntry_plus(page->request->fuse, page->bytes + page->used, left, name, &param,
                                          (off_t)entry->cookie);
@@ -127,13 +127,15 @@ static uint32_t page_bytes(size_t size, bool plus)
     return (uint32_t)MIN(plus ? size * 13 / 16 : size, FS_IO_MAX);
 }
 
-static void list(fuse_req_t fuse, size_t size, off_t cookie, const struct fuse_file_info *fi, bool plus)
+static void list(fuse_req_t fuse, fuse_ino_t id, size_t size, off_t cookie, const struct fuse_file_info *fi,
+                 bool plus)
 {
     if (!request_file(fuse, fi))
         return;
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_READDIR, READDIR_ROOM, readdir_done);
     if (!request)
         return;
+    request->directories[0] = id;
     request->size = size;
     request->plus = plus;
     struct wire_readdir_request message = {
@@ -144,12 +146,10 @@ static void list(fuse_req_t fuse, size_t size, off_t cookie, const struct fuse_f
 
 void op_readdir(fuse_req_t fuse, fuse_ino_t id, size_t size, off_t cookie, struct fuse_file_info *fi)
 {
-    (void)id;
-    list(fuse, size, cookie, fi, false);
+    list(fuse, id, size, cookie, fi, false);
 }
 
 void op_readdirplus(fuse_req_t fuse, fuse_ino_t id, size_t size, off_t cookie, struct fuse_file_info *fi)
 {
-    (void)id;
-    list(fuse, size, cookie, fi, true);
+    list(fuse, id, size, cookie, fi, true);
 }

@@ -7,12 +7,12 @@
 
 #define NAMES_ROOM 640u // two handles and two names
 
-static void entry_done(struct request *request, const wire_entry *entry, int result)
+static void entry_done(struct request *request, const wire_entry *entry, uint8_t lease, int result)
 {
     if (result < 0)
         request_fail(request, -EIO);
     else
-        request_reply_entry(request, entry);
+        request_reply_entry(request, entry, lease);
 }
 
 static void lookup_done(struct request *request, struct reader *body)
@@ -20,9 +20,9 @@ static void lookup_done(struct request *request, struct reader *body)
     struct wire_lookup_reply reply;
     int result = wire_get_lookup_reply(body, &reply);
     if (result == 0 && !reply.entry.there)
-        request_fail(request, -ENOENT);
+        request_reply_absent(request, reply.lease);
     else
-        entry_done(request, &reply.entry.entry, result);
+        entry_done(request, &reply.entry.entry, reply.lease, result);
 }
 
 void op_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
@@ -34,6 +34,7 @@ void op_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_LOOKUP, NAMES_ROOM, lookup_done);
     if (!request)
         return;
+    request->directories[0] = parent;
     wire_put_lookup_request(&request->body, &message);
     request_send(request);
 }
@@ -64,7 +65,7 @@ static void make_done(struct request *request, struct reader *body)
 {
     struct wire_make_reply reply;
     int result = wire_get_make_reply(body, &reply);
-    entry_done(request, &reply.entry, result);
+    entry_done(request, &reply.entry, reply.lease, result);
 }
 
 static void make(fuse_req_t fuse, fuse_ino_t parent, const char *name, struct wire_make_request *message)
@@ -77,6 +78,7 @@ static void make(fuse_req_t fuse, fuse_ino_t parent, const char *name, struct wi
         request_new(mount_of(fuse), fuse, WIRE_MAKE, NAMES_ROOM + message->target.length, make_done);
     if (!request)
         return;
+    request->directories[0] = parent;
     wire_put_make_request(&request->body, message);
     request_send(request);
 }
@@ -134,7 +136,7 @@ static void link_done(struct request *request, struct reader *body)
 {
     struct wire_link_reply reply;
     int result = wire_get_link_reply(body, &reply);
-    entry_done(request, &reply.entry, result);
+    entry_done(request, &reply.entry, reply.lease, result);
 }
 
 void op_link(fuse_req_t fuse, fuse_ino_t id, fuse_ino_t parent, const char *name)
@@ -146,6 +148,7 @@ void op_link(fuse_req_t fuse, fuse_ino_t id, fuse_ino_t parent, const char *name
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_LINK, NAMES_ROOM, link_done);
     if (!request)
         return;
+    request->directories[0] = parent;
     wire_put_link_request(&request->body, &message);
     request_send(request);
 }
@@ -160,6 +163,7 @@ void op_unlink(fuse_req_t fuse, fuse_ino_t parent, const char *name)
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_UNLINK, NAMES_ROOM, request_done_ok);
     if (!request)
         return;
+    request->directories[0] = parent;
     wire_put_unlink_request(&request->body, &message);
     request_send(request);
 }
@@ -186,6 +190,7 @@ void op_rmdir(fuse_req_t fuse, fuse_ino_t parent, const char *name)
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_RMDIR, NAMES_ROOM, rmdir_done);
     if (!request)
         return;
+    request->directories[0] = parent;
     wire_put_rmdir_request(&request->body, &message);
     request_send(request);
 }
@@ -208,6 +213,8 @@ void op_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_t 
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_RENAME, NAMES_ROOM, request_done_ok);
     if (!request)
         return;
+    request->directories[0] = parent;
+    request->directories[1] = new_parent == parent ? 0 : new_parent;
     wire_put_rename_request(&request->body, &message);
     request_send(request);
 }

@@ -40,11 +40,24 @@ static void send_release(struct mount *mount, uint64_t open_id)
     request_send(request);
 }
 
-// Direct I/O: without a lease no page may outlive its request.
-static struct fuse_file_info file_info(const struct request *request)
+// Pages are kept of what is only read, and while there are leases to keep them under; everything else is
+// direct I/O. (A writer among them would have to be told where the end is before every write.)
+static bool is_kept(const struct mount *mount, uint32_t flags)
 {
-    return (struct fuse_file_info){.fh = request->open_id,
-                                   .direct_io = !(request->flags & FS_OPEN_DIRECTORY)};
+    return mount->offers_mmap && !(flags & FS_OPEN_WRITE) &&
+           lease_seconds(&mount->lease, env_monotonic_ns(&mount->env)) > 0;
+}
+
+static struct fuse_file_info file_info(const struct request *request, const struct node *node)
+{
+    struct mount *mount = request->mount;
+    struct fuse_file_info fi = {.fh = request->open_id};
+    if (request->flags & FS_OPEN_DIRECTORY)
+        return fi;
+    fi.direct_io = !node || !is_kept(mount, request->flags);
+    fi.keep_cache = !fi.direct_io && node->lease & WIRE_LEASE_DATA && node->n_dropping == 0;
+    mount->n_kept_opens += fi.keep_cache;
+    return fi;
 }
 
 static int keep(struct request *request, struct node *node)
@@ -88,7 +101,7 @@ static void open_done(struct request *request, struct reader *body)
         undo(request, result);
         return;
     }
-    struct fuse_file_info fi = file_info(request);
+    struct fuse_file_info fi = file_info(request, node);
     after_reply(request, fuse_reply_open(request->fuse, &fi));
 }
 
@@ -99,7 +112,7 @@ static void open_failed(struct request *request, int error)
         request_fail(request, error);
         return;
     }
-    struct fuse_file_info fi = file_info(request);
+    struct fuse_file_info fi = file_info(request, NULL);
     fuse_reply_open(request->fuse, &fi);
     request->fuse = NULL;
 }
@@ -135,12 +148,13 @@ void op_opendir(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
 
 // --- create ---
 
-static void made(struct request *request, const wire_entry *entry, int result)
+static void made(struct request *request, const wire_entry *entry, uint8_t lease, int result)
 {
     struct mount *mount = request->mount;
     if (result == 0 && !request->fuse)
         result = -EINTR;
-    struct node *node = result == 0 ? nodes_lookup(&mount->nodes, entry->handle) : NULL;
+    struct node *node =
+        result == 0 ? nodes_lookup(&mount->nodes, entry->handle, request->directories[0]) : NULL;
     if (result == 0)
         result = node ? keep(request, node) : -ENOMEM;
     if (result < 0) {
@@ -149,9 +163,9 @@ static void made(struct request *request, const wire_entry *entry, int result)
         undo(request, result);
         return;
     }
-    struct fuse_file_info fi = file_info(request);
-    struct fuse_entry_param param = {.ino = node->id.key};
-    stat_of(mount, &entry->attr, &param.attr);
+    struct fuse_file_info fi = file_info(request, node);
+    struct fuse_entry_param param;
+    request_entry(request, node, entry, lease, &param);
     int replied = fuse_reply_create(request->fuse, &param, &fi);
     if (replied != 0)
         nodes_forget(&mount->nodes, node, 1);
@@ -162,14 +176,14 @@ static void create_done(struct request *request, struct reader *body)
 {
     struct wire_create_reply reply;
     int result = wire_get_create_reply(body, &reply) < 0 ? -EIO : 0;
-    made(request, &reply.entry, result);
+    made(request, &reply.entry, reply.lease, result);
 }
 
 static void tmpfile_done(struct request *request, struct reader *body)
 {
     struct wire_tmpfile_reply reply;
     int result = wire_get_tmpfile_reply(body, &reply) < 0 ? -EIO : 0;
-    made(request, &reply.entry, result);
+    made(request, &reply.entry, reply.lease, result);
 }
 
 static void make_tmpfile(fuse_req_t fuse, fuse_ino_t parent, mode_t mode, uint32_t flags)
@@ -207,6 +221,7 @@ void op_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode
         return;
     request->open_id = message.open_id = nodes_new_open_id(&mount->nodes);
     request->flags = flags;
+    request->directories[0] = parent;
     wire_put_create_request(&request->body, &message);
     request_send(request);
 }

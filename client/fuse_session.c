@@ -4,10 +4,12 @@
 #include "client/fuse_ops.h"
 #include "client/fuse_statx.h"
 #include "client/locks.h"
+#include "client/mountinfo.h"
 #include "fs/base/log.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -15,6 +17,8 @@
 #define FUSE_BUFFER_SIZE (FS_IO_MAX + 64u * 1024u) // a WRITE with its headers
 #define REQUESTS_A_TURN  256u                      // before the server gets its turn
 #define MAX_BACKGROUND   128u
+#define STOP_TRIES       50u
+#define STOP_WAIT_MS     10
 
 // Younger than the headers that libfuse 3.14 comes with.
 #define INIT_DIRECT_IO_ALLOW_MMAP (1ull << 36)
@@ -23,10 +27,10 @@
 
 static void op_init(void *userdata, struct fuse_conn_info *conn)
 {
-    static const unsigned wanted = FUSE_CAP_ASYNC_READ | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS |
-                                   FUSE_CAP_ATOMIC_O_TRUNC | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS |
-                                   FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO |
-                                   FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_DONT_MASK;
+    static const unsigned wanted =
+        FUSE_CAP_ASYNC_READ | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_ATOMIC_O_TRUNC |
+        FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO | FUSE_CAP_ASYNC_DIO |
+        FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_DONT_MASK | FUSE_CAP_CACHE_SYMLINKS;
     const struct mount *mount = userdata;
     // Only these: no AUTO_INVAL_DATA (the server says what changed), no write-back cache (the kernel would
     // trust its own sizes), no HANDLE_KILLPRIV, no splicing (requests come through our own buffer).
@@ -106,6 +110,7 @@ static void look_at_init(struct mount *mount, const char *bytes, size_t n)
     memcpy(&init, bytes + sizeof(header), MIN(n - sizeof(header), sizeof(init)));
     uint64_t flags = init.flags | (init.flags & FUSE_INIT_EXT ? (uint64_t)init.flags2 << 32 : 0);
     mount->offers_mmap = flags & INIT_DIRECT_IO_ALLOW_MMAP;
+    mount->kernel_minor = init.minor;
     mount->init_unique = header.unique;
 }
 
@@ -180,8 +185,10 @@ static void on_fuse(uv_poll_t *poll, int status, int events)
     errno = 0;
     for (unsigned i = 0; i < REQUESTS_A_TURN && take_request(mount); i++)
         errno = 0;
-    if (mount->init_done && !was_done)
+    if (mount->init_done && !was_done) {
+        notify_start(mount->notify, mount->fuse);
         mount_ready(mount);
+    }
     // Unmounted or aborted: read says ENODEV (ECONNABORTED), and libuv an error without anything to read.
     if (errno == ENODEV || errno == ECONNABORTED || status < 0 || fuse_session_exited(mount->fuse))
         kernel_gone(mount);
@@ -293,10 +300,36 @@ int fuse_start(struct mount *mount, char *reason, size_t reason_size)
     return result;
 }
 
+// A worker may wait for a page or a directory that a request under way holds: those are answered, also such
+// as come meanwhile. What is left then only an abort of the connection can free.
+static void stop_notifying(struct mount *mount)
+{
+    char path[64];
+    struct mountinfo info;
+    notify_stop(mount->notify);
+    for (unsigned i = 0; i < STOP_TRIES && notify_is_working(mount->notify); i++) {
+        struct pollfd readable = {.fd = fuse_session_fd(mount->fuse), .events = POLLIN};
+        if (poll(&readable, 1, STOP_WAIT_MS) > 0 && !take_request(mount) && errno == ENODEV)
+            return;
+        requests_abandon(mount);
+        locks_abandon(mount);
+    }
+    if (!notify_is_working(mount->notify) || !mountinfo_find(mount->options.mountpoint, &info) ||
+        !info.is_berth)
+        return;
+    snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", info.fuse_number);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "1", 1) < 0)
+        log_warn("abort", "path=%s error=%s", path, strerror(errno));
+    closep(&fd);
+}
+
 void fuse_stop(struct mount *mount)
 {
     requests_abandon(mount);
     locks_abandon(mount);
+    if (mount->init_done)
+        stop_notifying(mount);
     if (mount->fuse_open) {
         uv_poll_stop(&mount->fuse_poll);
         uv_close((uv_handle_t *)&mount->fuse_poll, NULL);

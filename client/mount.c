@@ -3,6 +3,7 @@
 // for the mount is told exactly once, "ready" or why not; whatever ends the mount goes through mount_end().
 #include "client/mount.h"
 #include "client/locks.h"
+#include "client/recall.h"
 #include "client/request.h"
 #include "fs/base/log.h"
 #include <errno.h>
@@ -109,6 +110,7 @@ static void host_welcome(void *context, const struct wire_hello_reply *reply, bo
     snprintf(mount->file_system, sizeof(mount->file_system), "%.*s", (int)reply->file_system.length,
              reply->file_system.bytes);
     nodes_set_root(&mount->nodes, reply->root.handle);
+    recall_welcome(mount, reply, first);
     mount->down_ns = 0;
     mount->trouble[0] = '\0';
     if (first)
@@ -119,6 +121,7 @@ static void host_welcome(void *context, const struct wire_hello_reply *reply, bo
 
 static void host_reclaim(void *context)
 {
+    recall_claim(context);
     recover_claim(context);
 }
 
@@ -130,6 +133,19 @@ static void host_fenced(void *context)
 static void host_granted(void *context, uint64_t ticket)
 {
     locks_granted(context, ticket);
+}
+
+static void host_invalidate(void *context, const struct wire_invalidate_event *event)
+{
+    struct mount *mount = context;
+    if (mount->fuse && !mount->ending)
+        recall_invalidate(mount, event);
+}
+
+// The kernel has forgotten an inode on which there is a lease.
+static void host_forgotten(void *context, fs_ino ino)
+{
+    lease_forget(&((struct mount *)context)->lease, ino);
 }
 
 static void explain(const struct mount *mount, int error, const char *why, char *out, size_t size)
@@ -174,9 +190,10 @@ static void on_timer(uv_timer_t *timer)
 static void on_check(uv_check_t *check)
 {
     struct mount *mount = check->data;
+    uint64_t recall_due = recall_tick(mount);
     uint64_t due = requests_tick(mount), rpc_due = rpc_tick(mount->rpc);
     transport_flush(mount->transport);
-    due = MIN(MIN(due, rpc_due), locks_tick(mount));
+    due = MIN(MIN(due, rpc_due), MIN(locks_tick(mount), recall_due));
     if (due == UINT64_MAX) {
         uv_timer_stop(&mount->timer);
         return;
@@ -227,6 +244,7 @@ static void set_host(struct mount *mount)
         .fenced = host_fenced,
         .down = host_down,
         .granted = host_granted,
+        .invalidate = host_invalidate,
         .ended = host_ended,
     };
 }
@@ -241,15 +259,21 @@ static int mount_open(struct mount *mount, const char *client_name)
         .access_key = options->access_key,
         .client_name = client_name,
         .want_read_only = options->read_only,
+        .want_leases = !options->no_lease,
     };
     set_host(mount);
     nodes_init(&mount->nodes);
+    mount->nodes.forgotten = host_forgotten;
+    mount->nodes.context = mount;
+    list_init(&mount->recalls);
     list_init(&mount->requests);
     list_init(&mount->killable);
     int result = uv_loop_init(&mount->loop);
     if (result < 0)
         return result;
     result = transport_create(&mount->loop, &options->address, &mount->transport);
+    if (result == 0)
+        result = notify_create(&mount->loop, &mount->notify);
     if (result == 0)
         result = rpc_create(&rpc, &mount->rpc);
     if (result < 0)
@@ -274,12 +298,15 @@ static void close_handle(uv_handle_t *handle, void *unused)
 static void mount_close(struct mount *mount)
 {
     transport_destroy(mount->transport);
+    notify_destroy(mount->notify);
     uv_walk(&mount->loop, close_handle, NULL);
     uv_run(&mount->loop, UV_RUN_DEFAULT);
     uv_loop_close(&mount->loop);
     rpc_destroy(mount->rpc);
     locks_free(mount);
+    mount->nodes.forgotten = NULL;
     nodes_free(&mount->nodes);
+    lease_free(&mount->lease);
     if (mount->fuse)
         fuse_session_destroy(mount->fuse);
     free(mount->fuse_buffer);

@@ -7,7 +7,9 @@
 
 #include "client/address.h"
 #include "client/aws_profile.h"
+#include "client/lease.h"
 #include "client/nodes.h"
+#include "client/notify.h"
 #include "client/rpc.h"
 #include "client/transport.h"
 #include "client/watcher.h"
@@ -15,6 +17,8 @@
 #include <uv.h>
 
 #define MOUNT_REASON_SIZE (WIRE_TEXT_MAX + PATH_MAX)
+#define MOUNT_EPOCH_MINOR \
+    44u // of the kernel's FUSE protocol 7, since which names can be dropped without waiting
 
 struct fuse_session;
 
@@ -23,7 +27,7 @@ struct mount_options {
     struct server_address address;
     const char *spec;          // both, as given
     char mountpoint[PATH_MAX]; // absolute, no symlinks
-    bool foreground, read_only, allow_other;
+    bool foreground, read_only, allow_other, no_lease;
     bool soft;
     uint32_t timeo_s;
     char extra[32]; // "-o…" for the kernel, or ""
@@ -46,8 +50,9 @@ struct mount {
     uv_poll_t fuse_poll;
     bool fuse_open; // fuse_poll is in the loop
     char *fuse_buffer;
-    uint64_t init_unique; // of the INIT request under way, 0: none
-    bool offers_mmap;     // the kernel can map files that are open for direct I/O
+    uint64_t init_unique;  // of the INIT request under way, 0: none
+    bool offers_mmap;      // the kernel can map files that are open for direct I/O
+    uint32_t kernel_minor; // of its FUSE protocol
     bool init_done;
     bool wants_btime; // the GETATTR being taken was a STATX
 
@@ -56,6 +61,12 @@ struct mount {
     struct list killable; // those of them that were interrupted, not answered
     struct table waits;   // struct lock_wait by ticket
     uint64_t last_ticket;
+
+    struct lease lease;
+    struct notify *notify;
+    struct list recalls; // see recall.c
+    size_t n_sweeps;     // of them that drop everything
+    uint64_t n_recalls, n_kept_opens;
 
     // From the latest welcome.
     uint8_t identity;

@@ -10,6 +10,7 @@ void nodes_init(struct nodes *nodes)
 {
     *nodes = (struct nodes){.last_open_id = 0};
     nodes->root.id.key = NODE_ROOT;
+    nodes->root.known = true;
 }
 
 // --- the order of holds ---
@@ -110,7 +111,7 @@ static struct node *node_new(struct nodes *nodes, wire_handle handle)
     return node;
 }
 
-struct node *nodes_lookup(struct nodes *nodes, wire_handle handle)
+struct node *nodes_lookup(struct nodes *nodes, wire_handle handle, uint64_t shown_in)
 {
     struct node *node = nodes_get(nodes, nodes_id_of(nodes, handle.ino));
     if (!node)
@@ -118,7 +119,10 @@ struct node *nodes_lookup(struct nodes *nodes, wire_handle handle)
     if (!node)
         return NULL;
     node->handle = handle;
-    node->n_lookups++;
+    if (node->n_lookups++ == 0 && node != &nodes->root)
+        node->known = false;
+    if (node->n_lookups == 1 || node->known)
+        node->shown_in = shown_in;
     return node;
 }
 
@@ -127,6 +131,8 @@ static void let_go(struct nodes *nodes, struct node *node)
     if (node == &nodes->root || node->n_lookups > 0 || node->n_files > 0 || node->holds.root)
         return;
     table_remove(&nodes->by_id, &node->id);
+    if (node->lease && nodes->forgotten)
+        nodes->forgotten(nodes->context, node->handle.ino);
     node_free(node);
 }
 

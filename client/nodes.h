@@ -18,8 +18,17 @@ struct node {
     struct table_node id; // key: node id
     wire_handle handle;
     uint64_t n_lookups;
+    uint64_t shown_in; // node id of the directory in which the kernel was shown it, until it is known
     uint32_t n_files;
-    struct tree holds;       // by kind, owner and start
+    uint32_t n_busy;       // requests under way for which the kernel holds the directory's lock
+    uint32_t n_dropping;   // drops of its pages under way
+    uint32_t n_kept_reads; // answers whose bytes the kernel kept; wraps
+    uint8_t lease;         // WIRE_LEASE_* that the server may have to recall
+    bool known;            // the kernel has named it since it was shown
+    bool read_behind;      // pages were read while they were being dropped
+    bool owes_settle;  // what was stored through mappings has been written, and others may keep what it made
+                       // old
+    struct tree holds; // by kind, owner and start
     struct fs_attr *removed; // a directory that was removed here: what it was like. Else NULL
 };
 
@@ -44,6 +53,9 @@ struct nodes {
     size_t n_holds;
     struct node root;
     uint64_t last_open_id;
+    // An inode on which there is a lease is no longer known here. NULL: nobody minds.
+    void (*forgotten)(void *context, fs_ino ino);
+    void *context;
 };
 
 void nodes_init(struct nodes *nodes);
@@ -54,8 +66,8 @@ void nodes_free(struct nodes *nodes);
 void nodes_set_root(struct nodes *nodes, wire_handle handle);
 uint64_t nodes_id_of(const struct nodes *nodes, fs_ino ino);
 struct node *nodes_get(const struct nodes *nodes, uint64_t id); // NULL: not known
-// One more lookup of what the server showed. NULL: no memory.
-struct node *nodes_lookup(struct nodes *nodes, wire_handle handle);
+// One more lookup of what the server showed, in a directory (0: in none). NULL: no memory.
+struct node *nodes_lookup(struct nodes *nodes, wire_handle handle, uint64_t shown_in);
 // The directory is gone, but may be a process's working directory as long as the kernel remembers it.
 void nodes_removed(struct node *node, const struct fs_attr *attr);
 void nodes_forget(struct nodes *nodes, struct node *node, uint64_t n_lookups);

@@ -68,9 +68,24 @@ static void forget_caller(struct request *request)
     list_remove(&request->killable);
 }
 
+// What the kernel holds locked while it waits for the answer.
+static void count_busy(const struct request *request, bool more)
+{
+    for (size_t i = 0; i < ARRAY_LEN(request->directories); i++) {
+        struct node *node =
+            request->directories[i] ? nodes_get(&request->mount->nodes, request->directories[i]) : NULL;
+        if (node && more)
+            node->n_busy++;
+        else if (node && node->n_busy > 0)
+            node->n_busy--;
+    }
+}
+
 static void request_free(struct request *request)
 {
     forget_caller(request);
+    if (request->sent)
+        count_busy(request, false);
     free(request->call.frame);
     free((void *)request->opener.groups);
     free(request);
@@ -147,6 +162,8 @@ void request_send(struct request *request)
         return;
     }
     request->call.length = (uint32_t)(request->body.at - request->call.frame);
+    request->sent = true;
+    count_busy(request, true);
     if (request->fuse && request->answered_when_down && !rpc_is_up(mount->rpc))
         request_done_ok(request, NULL);
     if (request->fuse) {
@@ -282,12 +299,35 @@ void stat_of(const struct mount *mount, const struct fs_attr *attr, struct stat 
     };
 }
 
-void request_reply_attr(struct request *request, const struct fs_attr *attr)
+// For how long the kernel may keep the attributes; 0: not at all.
+static double keep_attr(const struct request *request, fs_ino ino, uint8_t lease)
+{
+    struct mount *mount = request->mount;
+    struct node *node = nodes_get(&mount->nodes, nodes_id_of(&mount->nodes, ino));
+    if (!node || !(lease_granted(&mount->lease, ino, lease, request->call.again) & WIRE_LEASE_ATTR))
+        return 0;
+    node->lease |= WIRE_LEASE_ATTR;
+    return lease_seconds(&mount->lease, env_monotonic_ns(&mount->env));
+}
+
+// And the name, or that there is none, in directories[0].
+static double keep_name(const struct request *request, uint8_t lease)
+{
+    struct mount *mount = request->mount;
+    struct node *directory = nodes_get(&mount->nodes, request->directories[0]);
+    if (!directory || mount->kernel_minor < MOUNT_EPOCH_MINOR ||
+        !(lease_granted(&mount->lease, directory->handle.ino, lease, request->call.again) & WIRE_LEASE_NAME))
+        return 0;
+    directory->lease |= WIRE_LEASE_NAME;
+    return lease_seconds(&mount->lease, env_monotonic_ns(&mount->env));
+}
+
+void request_reply_attr(struct request *request, const struct fs_attr *attr, uint8_t lease)
 {
     struct stat stat;
     stat_of(request->mount, attr, &stat);
     if (request->fuse)
-        fuse_reply_attr(request->fuse, &stat, 0);
+        fuse_reply_attr(request->fuse, &stat, keep_attr(request, attr->ino, lease));
     request->fuse = NULL;
 }
 
@@ -296,11 +336,14 @@ static struct fuse_sx_time sx_time(struct fs_time time)
     return (struct fuse_sx_time){.tv_sec = time.sec, .tv_nsec = time.nsec};
 }
 
-void request_reply_statx(struct request *request, const struct fs_attr *attr)
+void request_reply_statx(struct request *request, const struct fs_attr *attr, uint8_t lease)
 {
     struct stat stat;
+    double seconds = keep_attr(request, attr->ino, lease);
     stat_of(request->mount, attr, &stat);
-    struct fuse_statx_out out = {.stat = {.mask = STATX_BASIC_STATS | STATX_BTIME,
+    struct fuse_statx_out out = {.attr_valid = (uint64_t)seconds,
+                                 .attr_valid_nsec = (uint32_t)((seconds - (double)(uint64_t)seconds) * 1e9),
+                                 .stat = {.mask = STATX_BASIC_STATS | STATX_BTIME,
                                           .blksize = (uint32_t)stat.st_blksize,
                                           .nlink = attr->nlink,
                                           .uid = attr->uid,
@@ -320,20 +363,42 @@ void request_reply_statx(struct request *request, const struct fs_attr *attr)
     request->fuse = NULL;
 }
 
-void request_reply_entry(struct request *request, const wire_entry *entry)
+// A lookup under way is not to bring attributes that were dropped meanwhile: unless the kernel knows the
+// inode, they are kept only when the directory whose lock tells the end of that lookup is remembered.
+void request_entry(const struct request *request, struct node *node, const wire_entry *entry, uint8_t lease,
+                   struct fuse_entry_param *ret_param)
+{
+    bool traced = node->known || (node->shown_in && node->shown_in == request->directories[0]);
+    *ret_param = (struct fuse_entry_param){.ino = node->id.key};
+    stat_of(request->mount, &entry->attr, &ret_param->attr);
+    ret_param->entry_timeout = keep_name(request, lease);
+    ret_param->attr_timeout = traced ? keep_attr(request, entry->handle.ino, lease) : 0;
+}
+
+void request_reply_entry(struct request *request, const wire_entry *entry, uint8_t lease)
 {
     struct mount *mount = request->mount;
     if (!request->fuse)
         return;
-    struct node *node = nodes_lookup(&mount->nodes, entry->handle);
+    struct node *node = nodes_lookup(&mount->nodes, entry->handle, request->directories[0]);
     if (!node) {
         request_fail(request, -ENOMEM);
         return;
     }
-    struct fuse_entry_param param = {.ino = node->id.key};
-    stat_of(mount, &entry->attr, &param.attr);
+    struct fuse_entry_param param;
+    request_entry(request, node, entry, lease, &param);
     if (fuse_reply_entry(request->fuse, &param) != 0)
         nodes_forget(&mount->nodes, node, 1); // the caller was gone: the kernel did not take it
+    request->fuse = NULL;
+}
+
+void request_reply_absent(struct request *request, uint8_t lease)
+{
+    struct fuse_entry_param none = {.entry_timeout = request->fuse ? keep_name(request, lease) : 0};
+    if (none.entry_timeout > 0)
+        fuse_reply_entry(request->fuse, &none);
+    else
+        request_fail(request, -ENOENT);
     request->fuse = NULL;
 }
 
@@ -341,11 +406,12 @@ void request_reply_entry(struct request *request, const wire_entry *entry)
 
 bool request_handle(fuse_req_t fuse, fuse_ino_t id, wire_handle *ret_handle)
 {
-    const struct node *node = nodes_get(&mount_of(fuse)->nodes, id);
+    struct node *node = nodes_get(&mount_of(fuse)->nodes, id);
     if (!node) {
         fuse_reply_err(fuse, ESTALE);
         return false;
     }
+    node->known = true;
     *ret_handle = node->handle;
     return true;
 }

@@ -23,6 +23,7 @@ struct request {
     uint64_t since_ns;
     bool answered_when_down; // with success: nothing that the caller can know depends on it
     bool interruptible;      // by any signal, while the server is away
+    bool sent;
     pid_t pid;
 
     // What `done` needs to know.
@@ -33,6 +34,9 @@ struct request {
     size_t size;
     bool plus, statx;
     struct fs_lock lock;
+    fuse_ino_t directories[2]; // whose locks the kernel holds meanwhile; 0: none
+    bool keep;                 // the kernel keeps the bytes that are read
+    uint32_t n_kept_reads;     // the node's when it was sent
 };
 
 // A request about `fuse` (or on the client's own account: NULL) with room for a body of `room` bytes beside
@@ -50,9 +54,14 @@ void request_done_ok(struct request *request, struct reader *body);
 void request_fail(struct request *request, int error); // tells the caller
 // The error is that the directory `node_id` is no more, and it was removed here: what it was like. Else NULL.
 const struct fs_attr *request_removed(const struct request *request, int error);
-void request_reply_attr(struct request *request, const struct fs_attr *attr);
-void request_reply_statx(struct request *request, const struct fs_attr *attr); // to what was a STATX
-void request_reply_entry(struct request *request, const wire_entry *entry);
+// `lease` in these: as the server's answer has it.
+void request_reply_attr(struct request *request, const struct fs_attr *attr, uint8_t lease);
+void request_reply_statx(struct request *request, const struct fs_attr *attr, uint8_t lease); // to a STATX
+void request_reply_entry(struct request *request, const wire_entry *entry, uint8_t lease);
+void request_reply_absent(struct request *request, uint8_t lease); // no such name in directories[0]
+// The entry of a node in directories[0], as the kernel is told it: for how long it may be kept is noted.
+void request_entry(const struct request *request, struct node *node, const wire_entry *entry, uint8_t lease,
+                   struct fuse_entry_param *ret_param);
 
 // --- callers that do not wait any more ---
 

@@ -43,7 +43,7 @@ struct rpc {
     struct rpc_call hello, ping, bye, reclaimed;
     bool ping_out;
     uint64_t deadline_ns; // of the state
-    uint64_t heard_ns, pinged_ns;
+    uint64_t heard_ns, pinged_ns, hello_ns, answered_ns;
     uint64_t backoff_ms;
     struct rpc_counts counts;
 };
@@ -134,6 +134,8 @@ static void send_call(struct rpc *rpc, struct rpc_call *call)
     slot->call = call;
     call->slot = number;
     call->seq = ++slot->seq;
+    call->sent_ns = now_ns(rpc);
+    call->again = false;
     put_header(call);
     list_push(&rpc->sent, &call->node);
     rpc->n_sent++;
@@ -206,6 +208,30 @@ size_t rpc_output(struct rpc *rpc, struct iovec *parts, size_t max)
     return n;
 }
 
+// What is told has no slot and no answer: it is gone when it has left.
+static void free_if_told(struct rpc *rpc, struct rpc_call *call)
+{
+    if (call->slot != 0 || call == &rpc->hello)
+        return;
+    free(call->frame);
+    free(call);
+}
+
+int rpc_tell(struct rpc *rpc, uint16_t op, const void *body, size_t n)
+{
+    struct rpc_call *call = is_up(rpc) ? calloc(1, sizeof(*call)) : NULL;
+    if (!call)
+        return is_up(rpc) ? -ENOMEM : -ENOTCONN;
+    int result = make_frame(call, op, body, n);
+    if (result < 0) {
+        free(call);
+        return result;
+    }
+    put_header(call);
+    list_push(&rpc->out, &call->out);
+    return 0;
+}
+
 void rpc_written(struct rpc *rpc, size_t n)
 {
     n += rpc->out_written;
@@ -215,14 +241,16 @@ void rpc_written(struct rpc *rpc, size_t n)
             break;
         n -= call->length;
         list_remove(&call->out);
+        free_if_told(rpc, call);
     }
     rpc->out_written = n;
 }
 
 static void drop_output(struct rpc *rpc)
 {
-    while (list_pop(&rpc->out))
-        ;
+    struct list *node;
+    while ((node = list_pop(&rpc->out)))
+        free_if_told(rpc, LIST_ENTRY(node, struct rpc_call, out));
     rpc->out_written = 0;
     free(rpc->hello.frame);
     rpc->hello.frame = NULL;
@@ -289,6 +317,7 @@ static int put_hello(struct rpc *rpc, const struct wire_greeting_event *greeting
         .access_key = text_of(rpc->options.access_key),
         .client_name = text_of(rpc->options.client_name),
         .want_read_only = rpc->options.want_read_only,
+        .want_leases = rpc->options.want_leases,
     };
     if (rpc->options.access_key[0]) {
         rpc->options.host->prove(rpc->options.host->context, greeting->nonce, &hello, proof);
@@ -319,6 +348,7 @@ static void on_greeting(struct rpc *rpc, struct reader *body)
         return;
     }
     put_header(&rpc->hello);
+    rpc->hello_ns = now_ns(rpc);
     list_push(&rpc->out, &rpc->hello.out);
     enter(rpc, RPC_HELLO, RPC_HELLO_MAX_MS);
 }
@@ -448,8 +478,11 @@ static void send_again(struct rpc *rpc, bool claims)
 {
     list_for_each (node, &rpc->sent) {
         struct rpc_call *call = LIST_ENTRY(node, struct rpc_call, node);
-        if ((call->class == RPC_RECLAIM) == claims)
-            list_push(&rpc->out, &call->out);
+        if ((call->class == RPC_RECLAIM) != claims)
+            continue;
+        call->sent_ns = now_ns(rpc);
+        call->again = true;
+        list_push(&rpc->out, &call->out);
     }
 }
 
@@ -555,6 +588,7 @@ static void on_welcome(struct rpc *rpc, struct reader *body)
     rpc->session_high = reply.session_high;
     rpc->session_low = reply.session_low;
     rpc->lease_ms = reply.lease_ms;
+    rpc->answered_ns = rpc->hello_ns;
     bool restarted = rpc->incarnation != reply.incarnation;
     rpc->incarnation = reply.incarnation;
     if (reply.resumed)
@@ -578,6 +612,7 @@ static void on_reply(struct rpc *rpc, const struct wire_header *header, struct r
     list_remove(&call->node);
     rpc->n_sent--;
     rpc->counts.replies++;
+    rpc->answered_ns = MAX(rpc->answered_ns, call->sent_ns);
     bool reclaimed = call->class == RPC_RECLAIM && --rpc->n_reclaim == 0;
     if (header->status == 0)
         finish(call, 0, body);
@@ -590,9 +625,13 @@ static void on_reply(struct rpc *rpc, const struct wire_header *header, struct r
 
 static void on_event(struct rpc *rpc, const struct wire_header *header, struct reader *body)
 {
+    const struct rpc_host *host = rpc->options.host;
     struct wire_granted_event granted;
+    struct wire_invalidate_event invalidate;
     if (header->op == WIRE_GRANTED && wire_get_granted_event(body, &granted) == 0)
-        rpc->options.host->granted(rpc->options.host->context, granted.ticket);
+        host->granted(host->context, granted.ticket);
+    else if (header->op == WIRE_INVALIDATE && wire_get_invalidate_event(body, &invalidate) == 0)
+        host->invalidate(host->context, &invalidate);
     else
         give_up(rpc, -EPROTO, "the server sent an event that this client does not know");
 }
@@ -624,9 +663,10 @@ static void ping_done(struct rpc_call *call, int result, struct reader *body)
     rpc->ping_out = false;
 }
 
+// Counted from what the server is known to have heard.
 static uint64_t ping_due_ns(const struct rpc *rpc)
 {
-    return rpc->heard_ns + rpc->lease_ms * MS / 3;
+    return rpc->answered_ns + rpc->lease_ms * MS / 3;
 }
 
 // Counted from the ping, so that a client that was stopped for a while does not blame the server.
@@ -742,6 +782,11 @@ enum rpc_state rpc_state(const struct rpc *rpc)
 const char *rpc_refusal(const struct rpc *rpc)
 {
     return rpc->refusal[0] ? rpc->refusal : NULL;
+}
+
+uint64_t rpc_answered_ns(const struct rpc *rpc)
+{
+    return rpc->answered_ns;
 }
 
 size_t rpc_in_flight(const struct rpc *rpc)

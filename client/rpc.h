@@ -58,6 +58,8 @@ struct rpc_call {
     struct list out;  // in what is to be written
     uint16_t slot;
     uint32_t seq;
+    uint64_t sent_ns;
+    bool again; // sent once more on the same session: its answer may be of old
 };
 
 struct rpc_host {
@@ -76,6 +78,7 @@ struct rpc_host {
     // An attempt failed, or the connection is gone. error: negative errno.
     void (*down)(void *context, int error, const char *why);
     void (*granted)(void *context, uint64_t ticket);
+    void (*invalidate)(void *context, const struct wire_invalidate_event *event);
     void (*ended)(void *context);
 };
 
@@ -85,7 +88,7 @@ struct rpc_options {
     const char *access_point;    // these are not owned and outlive the rpc
     const char *access_key;      // "" without a credential
     const char *client_name;
-    bool want_read_only;
+    bool want_read_only, want_leases;
 };
 
 struct rpc_counts {
@@ -104,6 +107,9 @@ void rpc_end(struct rpc *rpc);
 void rpc_submit(struct rpc *rpc, struct rpc_call *call);
 // True: the call had never been sent; it is not done, and its frame is gone. False: nothing changed.
 bool rpc_withdraw(struct rpc *rpc, struct rpc_call *call);
+
+// Tells the server something outside of the slots. -ENOTCONN: there is nobody to tell, -ENOMEM: likewise.
+int rpc_tell(struct rpc *rpc, uint16_t op, const void *body, size_t n);
 
 void rpc_connected(struct rpc *rpc);
 void rpc_lost(struct rpc *rpc, int error, const char *why);
@@ -125,6 +131,8 @@ static inline bool rpc_is_up(const struct rpc *rpc)
 // The server turned the client away for good (its access point is deleted, …): calls fail with -ESTALE until
 // it changes its mind. The text is the server's, or NULL.
 const char *rpc_refusal(const struct rpc *rpc);
+// When the latest request that the server has answered was sent: it has heard of us since. 0: none was.
+uint64_t rpc_answered_ns(const struct rpc *rpc);
 size_t rpc_in_flight(const struct rpc *rpc);
 size_t rpc_queued(const struct rpc *rpc);
 const struct rpc_counts *rpc_counts(const struct rpc *rpc);

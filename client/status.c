@@ -87,6 +87,16 @@ static void put_session(struct text *text, const struct mount *mount)
     put_number(text, "incarnation", mount->incarnation);
 }
 
+// Inodes of which the kernel may keep something.
+static size_t count_leases(const struct nodes *nodes)
+{
+    size_t n = nodes->root.lease != 0;
+    for (struct table_node *entry = table_first(&nodes->by_id); entry;
+         entry = table_next(&nodes->by_id, entry))
+        n += CONTAINER_OF(entry, struct node, id)->lease != 0;
+    return n;
+}
+
 static void put_counts(struct text *text, const struct mount *mount)
 {
     const struct rpc_counts *counts = rpc_counts(mount->rpc);
@@ -104,9 +114,10 @@ static void put_counts(struct text *text, const struct mount *mount)
     put_number(text, "lock_waits", mount->waits.count);
     put_number(text, "lost_opens", mount->n_lost_opens);
     put_number(text, "lost_locks", mount->n_lost_locks);
-    put_number(text, "cache_hits", 0); // nothing is cached or buffered without leases
-    put_number(text, "leases", 0);
-    put_number(text, "dirty_bytes", 0);
+    put_number(text, "cache_hits", mount->n_kept_opens); // the kernel's own are not told to us
+    put_number(text, "leases", count_leases(&mount->nodes));
+    put_number(text, "recalls", mount->n_recalls);
+    put_number(text, "dirty_bytes", 0); // nothing is buffered
 }
 
 size_t status_json(const struct mount *mount, char *out, size_t size)

@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: Apache-2.0
+// See recall.h. Loop's thread. A recall lives until the kernel has let go and no worker is busy with it; the
+// server may be answered earlier, when names are dropped by the epoch instead.
+#include "client/recall.h"
+#include "client/request.h"
+#include "fs/base/log.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MS            1000000ull // ns
+#define NAMES_WAIT_MS 50u        // for a directory's lock, then all names go
+#define FORGET_ROOM   64u
+
+struct recall {
+    struct list node; // in mount->recalls, the oldest first
+    struct mount *mount;
+    uint64_t number; // to be answered; 0: nobody asked
+    bool is_sweep;   // of everything
+    uint64_t since_ns;
+    struct notify_job name, pages;
+    bool name_out, pages_out; // a worker has it
+    bool name_given_up;       // the epoch did instead
+    bool answered;
+    uint64_t barrier_id; // the inode whose attributes go when the name's directory was free; 0: none
+    uint64_t *ids;       // of pages; owned
+    size_t n_ids;
+};
+
+static bool knows_epochs(const struct mount *mount)
+{
+    return mount->kernel_minor >= MOUNT_EPOCH_MINOR;
+}
+
+static struct recall *recall_new(struct mount *mount, uint64_t number)
+{
+    struct recall *recall = calloc(1, sizeof(*recall));
+    if (!recall) {
+        // The server cuts off who does not answer, and asks again.
+        log_error("recall", "error=%s", strerror(ENOMEM));
+        return NULL;
+    }
+    recall->mount = mount;
+    recall->number = number;
+    recall->since_ns = env_monotonic_ns(&mount->env);
+    list_init(&recall->node);
+    list_push(&mount->recalls, &recall->node);
+    return recall;
+}
+
+// --- the end of a recall ---
+
+// A server that is away asks again when it is back.
+static void tell_dropped(struct mount *mount, uint64_t number)
+{
+    uint8_t body[sizeof(number)];
+    struct writer writer = writer_on(body, sizeof(body));
+    wire_put_dropped_event(&writer, &(struct wire_dropped_event){.number = number});
+    (void)rpc_tell(mount->rpc, WIRE_DROPPED, body, sizeof(body));
+    mount->n_recalls++;
+}
+
+static void settle(struct recall *recall)
+{
+    struct mount *mount = recall->mount;
+    bool dropped = !recall->pages_out && (!recall->name_out || recall->name_given_up);
+    if (dropped && !recall->answered) {
+        recall->answered = true;
+        mount->n_sweeps -= recall->is_sweep;
+        if (recall->number)
+            tell_dropped(mount, recall->number);
+    }
+    if (recall->name_out || recall->pages_out)
+        return;
+    list_remove(&recall->node);
+    free(recall->ids);
+    free(recall);
+}
+
+// --- pages ---
+
+static void mark_dropping(struct mount *mount, const struct recall *recall, int change)
+{
+    for (size_t i = 0; i < recall->n_ids; i++) {
+        struct node *node = nodes_get(&mount->nodes, recall->ids[i]);
+        if (node)
+            node->n_dropping = (uint32_t)MAX((int64_t)node->n_dropping + change, 0);
+    }
+}
+
+static void pages_done(struct notify_job *job);
+
+static void submit_pages(struct recall *recall)
+{
+    mark_dropping(recall->mount, recall, 1);
+    recall->pages = (struct notify_job){
+        .kind = NOTIFY_PAGES, .ids = recall->ids, .n_ids = recall->n_ids, .done = pages_done};
+    recall->pages_out = true;
+    notify_submit(recall->mount->notify, &recall->pages);
+}
+
+// What was read while pages were being dropped may have been taken behind the drop: those inodes again.
+static void pages_done(struct notify_job *job)
+{
+    struct recall *recall = CONTAINER_OF(job, struct recall, pages);
+    struct mount *mount = recall->mount;
+    size_t n = 0;
+    recall->pages_out = false;
+    mark_dropping(mount, recall, -1);
+    for (size_t i = 0; i < recall->n_ids; i++) {
+        struct node *node = nodes_get(&mount->nodes, recall->ids[i]);
+        if (node && node->read_behind)
+            recall->ids[n++] = recall->ids[i];
+        else if (node && node->n_dropping == 0)
+            node->lease &= (uint8_t)~WIRE_LEASE_DATA;
+        if (node && node->n_dropping == 0)
+            node->read_behind = false;
+    }
+    recall->n_ids = n;
+    if (n > 0)
+        submit_pages(recall);
+    else
+        settle(recall);
+}
+
+static bool drop_pages_of(struct recall *recall, const struct node *node)
+{
+    recall->ids = malloc(sizeof(*recall->ids));
+    if (!recall->ids)
+        return false;
+    recall->ids[0] = node->id.key;
+    recall->n_ids = 1;
+    submit_pages(recall);
+    return true;
+}
+
+void recall_pages(struct mount *mount, struct node *node)
+{
+    if (node->n_dropping > 0) {
+        node->read_behind = true;
+        return;
+    }
+    struct recall *recall = recall_new(mount, 0);
+    if (recall && !drop_pages_of(recall, node))
+        settle(recall);
+}
+
+static void own_done(struct notify_job *job)
+{
+    struct own_drop *drop = CONTAINER_OF(job, struct own_drop, job);
+    drop->then(drop);
+}
+
+void recall_own(struct mount *mount, struct own_drop *drop, const struct node *node)
+{
+    drop->id = node->id.key;
+    drop->job = (struct notify_job){.kind = NOTIFY_PAGES, .ids = &drop->id, .n_ids = 1, .done = own_done};
+    notify_submit(mount->notify, &drop->job);
+}
+
+// --- names and attributes ---
+
+static void drop_barrier(const struct recall *recall)
+{
+    if (recall->barrier_id)
+        notify_attributes(recall->mount->notify, recall->barrier_id);
+}
+
+static void name_done(struct notify_job *job)
+{
+    struct recall *recall = CONTAINER_OF(job, struct recall, name);
+    recall->name_out = false;
+    drop_barrier(recall);
+    settle(recall);
+}
+
+static void submit_name(struct recall *recall, uint64_t directory_id, wire_bytes name)
+{
+    recall->name = (struct notify_job){.kind = NOTIFY_NAME, .node_id = directory_id, .done = name_done};
+    memcpy(recall->name.name, name.bytes, name.length);
+    recall->name_out = true;
+    notify_submit(recall->mount->notify, &recall->name);
+}
+
+// Somebody holds the directory's lock, and it may be a call of this mount that waits for others: all names of
+// the mount are asked for again instead.
+static void give_up_name(struct recall *recall)
+{
+    recall->name_given_up = true;
+    recall_all_names(recall->mount);
+    drop_barrier(recall);
+    settle(recall);
+}
+
+void recall_all_names(struct mount *mount)
+{
+    if (knows_epochs(mount))
+        notify_epoch(mount->notify);
+}
+
+// Nobody was looking a name up when it was answered last, or may still be taking it in.
+static void drop_name(struct recall *recall, struct node *node, wire_bytes name)
+{
+    if (!knows_epochs(recall->mount))
+        return; // no name was ever kept
+    if (node->n_busy > 0)
+        recall_all_names(recall->mount);
+    else
+        submit_name(recall, node->id.key, name);
+}
+
+// An inode that the kernel has named to us is there to be told; one that it was only shown may still be in
+// the hands of the lookup, which holds the directory's lock until it has taken it in.
+static void drop_attributes(struct recall *recall, struct node *node)
+{
+    struct mount *mount = recall->mount;
+    notify_attributes(mount->notify, node->id.key);
+    if (node->known || !nodes_get(&mount->nodes, node->shown_in) || recall->name_out)
+        return;
+    recall->barrier_id = node->id.key;
+    submit_name(recall, node->shown_in, (wire_bytes){.bytes = ""});
+}
+
+// --- everything ---
+
+static void drop_attributes_of_all(struct mount *mount)
+{
+    const struct table *nodes = &mount->nodes.by_id;
+    notify_attributes(mount->notify, NODE_ROOT);
+    mount->nodes.root.lease &= WIRE_LEASE_DATA;
+    for (struct table_node *entry = table_first(nodes); entry; entry = table_next(nodes, entry)) {
+        struct node *node = CONTAINER_OF(entry, struct node, id);
+        if (node->lease & (WIRE_LEASE_ATTR | WIRE_LEASE_NAME))
+            notify_attributes(mount->notify, entry->key);
+        node->lease &= WIRE_LEASE_DATA;
+    }
+}
+
+static void gather_pages(struct recall *recall)
+{
+    const struct table *nodes = &recall->mount->nodes.by_id;
+    recall->ids = malloc(MAX(nodes->count, 1) * sizeof(*recall->ids));
+    if (!recall->ids) {
+        log_error("recall", "error=%s", strerror(ENOMEM));
+        return;
+    }
+    for (struct table_node *entry = table_first(nodes); entry; entry = table_next(nodes, entry)) {
+        const struct node *node = CONTAINER_OF(entry, struct node, id);
+        if (node->lease & WIRE_LEASE_DATA || node->n_dropping > 0)
+            recall->ids[recall->n_ids++] = entry->key;
+    }
+}
+
+static void sweep(struct mount *mount, uint64_t number)
+{
+    recall_all_names(mount);
+    drop_attributes_of_all(mount);
+    struct recall *recall = recall_new(mount, number);
+    if (!recall)
+        return;
+    recall->is_sweep = true;
+    mount->n_sweeps++;
+    gather_pages(recall);
+    if (recall->n_ids > 0)
+        submit_pages(recall);
+    else
+        settle(recall);
+}
+
+// --- what the server says ---
+
+static bool is_under_way(const struct mount *mount, uint64_t number)
+{
+    list_for_each (at, &mount->recalls) {
+        const struct recall *recall = LIST_ENTRY(at, struct recall, node);
+        if (recall->number == number && !recall->answered)
+            return true;
+    }
+    return false;
+}
+
+static void drop(struct mount *mount, struct node *node, const struct wire_invalidate_event *event)
+{
+    struct recall *recall = recall_new(mount, event->number);
+    if (!recall)
+        return;
+    if (event->what & WIRE_DROP_NAME && node->known)
+        drop_name(recall, node, event->name);
+    if (event->what & WIRE_DROP_NAMES) {
+        recall_all_names(mount);
+        node->lease &= (uint8_t)~WIRE_LEASE_NAME;
+    }
+    if (event->what & WIRE_DROP_ATTR) {
+        drop_attributes(recall, node);
+        node->lease &= (uint8_t)~WIRE_LEASE_ATTR;
+    }
+    if (event->what & WIRE_DROP_DATA && (node->lease & WIRE_LEASE_DATA || node->n_dropping > 0) &&
+        !drop_pages_of(recall, node))
+        return; // without memory there is no answer: see recall_new()
+    settle(recall);
+}
+
+void recall_invalidate(struct mount *mount, const struct wire_invalidate_event *event)
+{
+    struct node *node = nodes_get(&mount->nodes, nodes_id_of(&mount->nodes, event->ino));
+    if (event->name.length > FS_NAME_MAX || is_under_way(mount, event->number))
+        return;
+    if (event->what & WIRE_DROP_TREE)
+        sweep(mount, event->number);
+    else if (node)
+        drop(mount, node, event);
+    else
+        tell_dropped(mount, event->number); // the kernel has forgotten it
+}
+
+void recall_welcome(struct mount *mount, const struct wire_hello_reply *reply, bool first)
+{
+    struct lease *lease = &mount->lease;
+    if (!first && lease->generation == reply->lease_generation)
+        return;
+    lease->generation = reply->lease_generation;
+    lease->owes_cleared = false;
+    if (first) {
+        lease->trusted = lease->generation != 0;
+    } else if (reply->resumed && reply->claims && lease->generation != 0) {
+        // The server restarted, and nothing has changed since: what is kept can be claimed.
+        recall_all_names(mount);
+        drop_attributes_of_all(mount);
+    } else {
+        lease->trusted = false;
+        lease->owes_cleared = lease->generation != 0;
+        sweep(mount, 0);
+    }
+}
+
+static void tell_kept(struct mount *mount, const uint64_t *ids, size_t n)
+{
+    uint8_t body[sizeof(uint32_t) + WIRE_INODES_MAX * sizeof(uint64_t)],
+        inodes[WIRE_INODES_MAX * sizeof(uint64_t)];
+    struct writer writer = writer_on(inodes, sizeof(inodes));
+    for (size_t i = 0; i < n; i++)
+        write_u64(&writer, ids[i]);
+    writer = writer_on(body, sizeof(body));
+    struct wire_kept_event kept = {.inodes = {.bytes = inodes, .length = (uint32_t)(n * sizeof(uint64_t))}};
+    wire_put_kept_event(&writer, &kept);
+    (void)rpc_tell(mount->rpc, WIRE_KEPT, body, sizeof(body) - writer.left);
+}
+
+void recall_claim(struct mount *mount)
+{
+    const struct table *nodes = &mount->nodes.by_id;
+    uint64_t ids[WIRE_INODES_MAX];
+    size_t n = 0;
+    for (struct table_node *entry = table_first(nodes); entry; entry = table_next(nodes, entry)) {
+        const struct node *node = CONTAINER_OF(entry, struct node, id);
+        if (!(node->lease & WIRE_LEASE_DATA))
+            continue;
+        ids[n++] = node->handle.ino;
+        if (n == ARRAY_LEN(ids)) {
+            tell_kept(mount, ids, n);
+            n = 0;
+        }
+    }
+    if (n > 0)
+        tell_kept(mount, ids, n);
+}
+
+// --- time ---
+
+static void tell_cleared(struct mount *mount)
+{
+    uint8_t body[sizeof(uint64_t)];
+    struct writer writer = writer_on(body, sizeof(body));
+    wire_put_cleared_event(&writer, &(struct wire_cleared_event){.generation = mount->lease.generation});
+    mount->lease.owes_cleared = rpc_tell(mount->rpc, WIRE_CLEARED, body, sizeof(body)) < 0;
+}
+
+static void forget_done(struct request *request, struct reader *body)
+{
+    (void)body;
+    lease_forget_done(&request->mount->lease);
+}
+
+static void forget_failed(struct request *request, int error)
+{
+    (void)error;
+    lease_forget_done(&request->mount->lease);
+}
+
+static void tell_forgotten(struct mount *mount)
+{
+    uint8_t inodes[WIRE_INODES_MAX * sizeof(uint64_t)];
+    struct writer writer = writer_on(inodes, sizeof(inodes));
+    size_t n = rpc_is_up(mount->rpc) ? lease_forget_next(&mount->lease, &writer) : 0;
+    struct request *request =
+        n > 0 ? request_new(mount, NULL, WIRE_FORGET, FORGET_ROOM + sizeof(inodes), forget_done) : NULL;
+    if (!request) {
+        if (n > 0)
+            lease_forget_done(&mount->lease);
+        return;
+    }
+    request->failed = forget_failed;
+    struct wire_forget_request message = {
+        .inodes = {.bytes = inodes, .length = (uint32_t)(n * sizeof(uint64_t))}};
+    wire_put_forget_request(&request->body, &message);
+    request_send(request);
+}
+
+// When the names that wait for a lock have waited too long.
+static uint64_t tick_names(struct mount *mount, uint64_t now)
+{
+    list_for_each_safe (at, after, &mount->recalls) {
+        struct recall *recall = LIST_ENTRY(at, struct recall, node);
+        if (!recall->name_out || recall->name_given_up)
+            continue;
+        if (now < recall->since_ns + NAMES_WAIT_MS * MS)
+            return recall->since_ns + NAMES_WAIT_MS * MS;
+        give_up_name(recall);
+    }
+    return UINT64_MAX;
+}
+
+static void tick_lease(struct mount *mount, uint64_t now)
+{
+    struct lease *lease = &mount->lease;
+    lease_renew(lease, rpc_answered_ns(mount->rpc), mount->lease_ms);
+    if (now >= lease_lapse_ns(lease)) {
+        log_warn("lapse", "why=%s", "the server has not answered for two thirds of the lease");
+        lease->trusted = false;
+        sweep(mount, 0);
+    }
+    if (lease->trusted || mount->n_sweeps > 0 || lease->generation == 0)
+        return;
+    if (lease->owes_cleared)
+        tell_cleared(mount);
+    lease->trusted = !lease->owes_cleared && now < lease_would_lapse_ns(lease);
+}
+
+uint64_t recall_tick(struct mount *mount)
+{
+    if (!mount->init_done)
+        return UINT64_MAX;
+    uint64_t now = env_monotonic_ns(&mount->env);
+    tick_lease(mount, now);
+    tell_forgotten(mount);
+    return MIN(tick_names(mount, now), lease_lapse_ns(&mount->lease));
+}
