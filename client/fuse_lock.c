@@ -485,20 +485,56 @@ static void flush_failed(struct request *request, int error)
     unlocked(request, NULL);
 }
 
-void op_flush(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
+// fuse: the close that waits, or NULL.
+static void flush_locks(struct mount *mount, fuse_req_t fuse, uint64_t open_id, uint64_t owner)
 {
-    struct file *file = nodes_file(&mount_of(fuse)->nodes, fi->fh);
-    struct fs_lock all = {
-        .kind = FS_LOCK_FCNTL, .type = FS_LOCK_UNLOCK, .end = INT64_MAX, .owner = fi->lock_owner};
-    (void)id;
-    if (!file || !nodes_holds_any(file->node, FS_LOCK_FCNTL, fi->lock_owner)) {
-        fuse_reply_err(fuse, 0);
+    struct file *file = nodes_file(&mount->nodes, open_id);
+    struct fs_lock all = {.kind = FS_LOCK_FCNTL, .type = FS_LOCK_UNLOCK, .end = INT64_MAX, .owner = owner};
+    if (!file || !nodes_holds_any(file->node, FS_LOCK_FCNTL, owner)) {
+        if (fuse)
+            fuse_reply_err(fuse, 0);
         return;
     }
-    struct request *request = setlk_new(mount_of(fuse), fuse, fi->fh, &all, unlocked);
+    struct request *request = setlk_new(mount, fuse, open_id, &all, unlocked);
     if (!request)
         return;
     request->failed = flush_failed;
     request->answered_when_down = true;
     setlk_send(request);
+}
+
+static void settled(struct request *request, struct reader *body)
+{
+    (void)body;
+    flush_locks(request->mount, request->fuse, request->open_id, request->lock.owner);
+    request->fuse = NULL;
+}
+
+// Nor does a close wait for others whose session is gone.
+static void settle_failed(struct request *request, int error)
+{
+    (void)error;
+    settled(request, NULL);
+}
+
+// What was stored through a mapping and written back has been applied without waiting for others to drop what
+// they keep of it: that is waited for here.
+void op_flush(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
+{
+    struct mount *mount = mount_of(fuse);
+    struct node *node = nodes_get(&mount->nodes, id);
+    if (!node || !node->owes_settle || !nodes_file(&mount->nodes, fi->fh)) {
+        flush_locks(mount, fuse, fi->fh, fi->lock_owner);
+        return;
+    }
+    struct request *request = request_new(mount, fuse, WIRE_SETTLE, LOCK_ROOM, settled);
+    if (!request)
+        return;
+    node->owes_settle = false;
+    request->failed = settle_failed;
+    request->answered_when_down = true;
+    request->open_id = fi->fh;
+    request->lock.owner = fi->lock_owner;
+    wire_put_settle_request(&request->body, &(struct wire_settle_request){.open_id = fi->fh});
+    request_send(request);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Extended attributes, and the mount's own status, which is read as one. Loop's thread; see request.h.
 #include "client/fuse_ops.h"
+#include "client/recall.h"
 #include "fs/base/check.h"
 #include <errno.h>
 #include <string.h>
@@ -100,6 +101,22 @@ void op_listxattr(fuse_req_t fuse, fuse_ino_t id, size_t size)
 
 // --- changing ---
 
+static bool is_list(const char *name)
+{
+    return strncmp(name, "system.posix_acl_", strlen("system.posix_acl_")) == 0;
+}
+
+// The kernel expects a new ctime, not that a list changes the mode, and, where the server alone checks
+// permissions, who may look below a directory.
+static void changed(struct request *request, struct reader *body)
+{
+    struct mount *mount = request->mount;
+    notify_attributes(mount->notify, request->node_id);
+    if (mount->identity != WIRE_IDENTITY_CALLER)
+        recall_all_names(mount);
+    request_done_ok(request, body);
+}
+
 void op_setxattr(fuse_req_t fuse, fuse_ino_t id, const char *name, const char *value, size_t size, int flags)
 {
     struct wire_setxattr_request message = {.flags = (flags & XATTR_CREATE ? FS_XATTR_CREATE : 0) |
@@ -111,10 +128,11 @@ void op_setxattr(fuse_req_t fuse, fuse_ino_t id, const char *name, const char *v
     message.value = (wire_bytes){.bytes = value, .length = (uint32_t)size};
     if (!name_ok(fuse, name, &message.name) || !request_handle(fuse, id, &message.handle))
         return;
-    struct request *request =
-        request_new(mount_of(fuse), fuse, WIRE_SETXATTR, XATTR_ROOM + size, request_done_ok);
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_SETXATTR, XATTR_ROOM + size,
+                                          is_list(name) ? changed : request_done_ok);
     if (!request)
         return;
+    request->node_id = id;
     wire_put_setxattr_request(&request->body, &message);
     request_send(request);
 }
@@ -124,10 +142,11 @@ void op_removexattr(fuse_req_t fuse, fuse_ino_t id, const char *name)
     struct wire_removexattr_request message = {0};
     if (!name_ok(fuse, name, &message.name) || !request_handle(fuse, id, &message.handle))
         return;
-    struct request *request =
-        request_new(mount_of(fuse), fuse, WIRE_REMOVEXATTR, XATTR_ROOM, request_done_ok);
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_REMOVEXATTR, XATTR_ROOM,
+                                          is_list(name) ? changed : request_done_ok);
     if (!request)
         return;
+    request->node_id = id;
     wire_put_removexattr_request(&request->body, &message);
     request_send(request);
 }
