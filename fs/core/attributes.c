@@ -20,7 +20,9 @@ int core_access(struct core *core, const struct fs_cred *cred, fs_ino ino, uint3
 
 int truncate_to(struct core *core, struct store_inode *stored, uint64_t size)
 {
-    int result = store_data_resize(core->store, stored->attr.ino, stored->attr.size, size);
+    int result = changes_data(core, stored->attr.ino);
+    if (result == 0)
+        result = store_data_resize(core->store, stored->attr.ino, stored->attr.size, size);
     if (result == 0)
         stored->attr.size = size;
     return result;

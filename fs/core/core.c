@@ -100,12 +100,15 @@ void core_destroy(struct core *core)
 
 int write_begin(struct core *core)
 {
+    changes_begin(&core->changes);
     int result = core_turn_write(core);
     return result == 0 ? store_savepoint(core->store) : result;
 }
 
 int write_end(struct core *core, int result)
 {
+    if (result == 0)
+        result = changes_ask(core);
     if (result == 0)
         result = store_savepoint_release(core->store);
     if (result != 0) {

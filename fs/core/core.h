@@ -18,6 +18,7 @@
 #include "fs/base/env.h"
 #include "fs/store/store.h"
 #include "fs/types.h"
+#include <errno.h>
 
 struct core;
 struct core_file; // one open file description, owned by core from core_open() to core_release()
@@ -30,6 +31,24 @@ void core_destroy(struct core *core); // all opens have been released; NULL is a
 
 // From now on reading leaves no access time (`quiet`), as for a read-only mount; or it does again.
 void core_set_quiet(struct core *core, bool quiet);
+
+// What an operation is about to change, as others can see it: who keeps something of it must know before it
+// is so. Inodes that the operation makes are not told.
+#define CORE_CHANGE_ATTR  (1u << 0) // attributes other than atime, or extended ones
+#define CORE_CHANGE_NAME  (1u << 1) // one name in a directory
+#define CORE_CHANGE_NAMES (1u << 2) // who may look names up in it
+#define CORE_CHANGE_DATA  (1u << 3) // bytes
+#define CORE_CHANGE_TREE  (1u << 4) // this directory, with all below it, gets another parent
+struct core_change {
+    fs_ino ino;
+    uint32_t what;       // with NAME: that alone
+    struct fs_name name; // the caller's own; NAME
+};
+// May they be made now? Else the operation is undone and returns CORE_WAIT, to be run again. Asked before an
+// operation's writes are kept, and before bytes of a file are touched, which nothing would undo.
+#define CORE_WAIT (-EINPROGRESS)
+typedef bool core_ask(void *context, const struct core_change *changes, size_t n);
+void core_set_ask(struct core *core, core_ask *ask, void *context); // NULL: go on, whatever it is
 
 int core_turn_begin(struct core *core);
 int core_turn_commit(struct core *core); // on failure the turn is over and undone

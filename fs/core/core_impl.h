@@ -14,6 +14,7 @@
 
 #include "fs/base/list.h"
 #include "fs/base/table.h"
+#include "fs/core/changes.h"
 #include "fs/core/core.h"
 
 #define CORE_CACHE_MAX     65536u  // inodes kept without opens: some 20 MiB
@@ -72,6 +73,9 @@ struct core {
     bool quiet; // see core_set_quiet()
     int doomed; // why the turn must not be kept, or 0
     bool orphans_held;
+    core_ask *ask;
+    void *ask_context;
+    struct changes changes; // of the operation that is writing
 };
 
 struct orphan {
@@ -124,6 +128,10 @@ void stored_touch(struct store_inode *stored, struct fs_time now, bool mtime); /
 // The entry and its inode. -ENOENT.
 int entry_get(struct core *core, fs_ino parent, struct fs_name name, struct store_dentry *ret_dentry,
               struct inode **ret_inode);
+// Writing entries.
+int entry_put(struct core *core, fs_ino parent, struct fs_name name, fs_ino ino, uint32_t type);
+int entry_replace(struct core *core, fs_ino parent, struct fs_name name, fs_ino ino, uint32_t type);
+int entry_remove(struct core *core, fs_ino parent, struct fs_name name);
 // A name was taken from the inode: one link less, at `now`; an orphan without opens is reaped by the turn.
 int inode_unlink(struct core *core, struct inode *inode, bool directory, struct fs_time now);
 void reap_add(struct core *core, fs_ino ino);

@@ -66,7 +66,9 @@ static int write_at(struct core *core, const struct fs_cred *cred, struct inode 
                     const void *bytes, size_t n)
 {
     struct store_inode stored = inode->stored;
-    int result = store_data_write(core->store, stored.attr.ino, stored.attr.size, offset, bytes, n);
+    int result = changes_data(core, stored.attr.ino);
+    if (result == 0)
+        result = store_data_write(core->store, stored.attr.ino, stored.attr.size, offset, bytes, n);
     if (result != 0)
         return result;
     if (offset + n > stored.attr.size)

@@ -108,6 +108,7 @@ int inode_put(struct core *core, struct inode *inode, const struct store_inode *
 {
     mark_changed(core, inode);
     acl_forget(inode);
+    changes_note(&core->changes, inode->node.key, changes_between(&inode->stored.attr, &stored->attr));
     int result = store_inode_put(core->store, stored);
     if (result == 0)
         inode->stored = *stored;
@@ -132,6 +133,8 @@ int inode_add(struct core *core, const struct store_inode *stored, struct inode 
 int inode_remove(struct core *core, struct inode *inode)
 {
     mark_changed(core, inode);
+    if (inode->stored.attr.nlink > 0)
+        changes_note(&core->changes, inode->node.key, CORE_CHANGE_ATTR);
     bool quota_root = inode->stored.quota == inode->node.key;
     int result = quota_root ? store_quota_put(core->store, inode->node.key, 0, 0) : 0;
     if (result == 0)

@@ -80,16 +80,30 @@ int check_make(struct core *core, const struct fs_cred *cred, fs_ino parent, str
     return result;
 }
 
+// Of an inode that nobody knows yet: nothing is asked.
 static int write_target(struct core *core, fs_ino ino, struct fs_name target)
 {
     return store_data_write(core->store, ino, 0, 0, target.bytes, target.length);
 }
 
-static int put_entry(struct core *core, fs_ino parent, struct fs_name name, const struct fs_attr *attr)
+int entry_put(struct core *core, fs_ino parent, struct fs_name name, fs_ino ino, uint32_t type)
 {
-    struct store_dentry dentry = {.ino = attr->ino, .type = attr->mode & S_IFMT};
+    struct store_dentry dentry = {.ino = ino, .type = type};
+    changes_note_name(&core->changes, parent, name);
     int result = numbers_cookie(core, &dentry.cookie);
     return result != 0 ? result : store_dentry_put(core->store, parent, name, &dentry);
+}
+
+int entry_replace(struct core *core, fs_ino parent, struct fs_name name, fs_ino ino, uint32_t type)
+{
+    changes_note_name(&core->changes, parent, name);
+    return store_dentry_replace(core->store, parent, name, ino, type);
+}
+
+int entry_remove(struct core *core, fs_ino parent, struct fs_name name)
+{
+    changes_note_name(&core->changes, parent, name);
+    return store_dentry_remove(core->store, parent, name);
 }
 
 static int touch_directory(struct core *core, struct inode *directory, struct fs_time now, int links)
@@ -130,6 +144,8 @@ int make_inode(struct core *core, const struct fs_cred *cred, const struct inode
     int result = quota_check(core, stored.quota, 0, 1);
     if (result == 0)
         result = numbers_ino(core, &stored.attr.ino);
+    if (result == 0)
+        changes_made(&core->changes, stored.attr.ino);
     if (result == 0 && !make->bare)
         result = inode_inherit(core, directory, make->umask, &stored);
     return result != 0 ? result : inode_add(core, &stored, ret_inode);
@@ -143,7 +159,8 @@ int make_entry(struct core *core, const struct fs_cred *cred, struct inode *dire
     if (result == 0 && S_ISLNK(make->mode))
         result = write_target(core, inode->node.key, make->target);
     if (result == 0)
-        result = put_entry(core, directory->node.key, name, &inode->stored.attr);
+        result =
+            entry_put(core, directory->node.key, name, inode->node.key, inode->stored.attr.mode & S_IFMT);
     if (result == 0)
         result = touch_directory(core, directory, inode->stored.attr.ctime, S_ISDIR(make->mode) ? 1 : 0);
     if (result == 0) {
@@ -192,7 +209,7 @@ static int link_entry(struct core *core, struct inode *inode, struct inode *dire
         stored.parent = directory->node.key;
     stored.flags &= ~INODE_LINKABLE;
     stored_touch(&stored, now, false);
-    int result = put_entry(core, directory->node.key, name, &stored.attr);
+    int result = entry_put(core, directory->node.key, name, inode->node.key, stored.attr.mode & S_IFMT);
     if (result == 0)
         result = inode_put(core, inode, &stored);
     return result != 0 ? result : touch_directory(core, directory, now, 0);
@@ -252,7 +269,7 @@ static int remove_entry(struct core *core, struct inode *directory, struct fs_na
                         bool is_directory)
 {
     struct fs_time now = core_now(core);
-    int result = store_dentry_remove(core->store, directory->node.key, name);
+    int result = entry_remove(core, directory->node.key, name);
     if (result == 0)
         result = inode_unlink(core, victim, is_directory, now);
     return result != 0 ? result : touch_directory(core, directory, now, is_directory ? -1 : 0);

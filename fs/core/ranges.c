@@ -27,8 +27,8 @@ static int check_fallocate(const struct core_file *file, const struct inode *ino
 static int fallocate_data(struct core *core, struct fs_attr *attr, uint32_t mode, uint64_t offset, uint64_t n)
 {
     uint64_t from = attr->size, to = mode & FS_ALLOCATE_KEEP_SIZE ? from : MAX(from, offset + n);
-    int result = 0;
-    if (!(mode & FS_ALLOCATE_PUNCH_HOLE))
+    int result = changes_data(core, attr->ino);
+    if (result == 0 && !(mode & FS_ALLOCATE_PUNCH_HOLE))
         result = store_data_allocate(core->store, attr->ino, from, to, offset, n);
     if (result == 0 && (mode & (FS_ALLOCATE_PUNCH_HOLE | FS_ALLOCATE_ZERO_RANGE)))
         result = store_data_zero(core->store, attr->ino, from, offset, n, !(mode & FS_ALLOCATE_PUNCH_HOLE));
@@ -119,7 +119,9 @@ static int copy(struct core *core, const struct fs_cred *cred, struct inode *to,
                 const struct store_copy *copy)
 {
     struct store_inode stored = to->stored;
-    int result = store_data_copy(core->store, copy);
+    int result = changes_data(core, to->node.key);
+    if (result == 0)
+        result = store_data_copy(core->store, copy);
     if (result != 0)
         return result;
     stored.attr.size = MAX(stored.attr.size, copy->offset + copy->n);

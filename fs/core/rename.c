@@ -132,6 +132,8 @@ static int check_rename(struct core *core, const struct fs_cred *cred, const str
 static int put_moved(struct core *core, struct inode *inode, const struct inode *parent, struct fs_time now)
 {
     struct store_inode stored = inode->stored;
+    if (is_directory(inode) && stored.parent != parent->node.key)
+        changes_note(&core->changes, inode->node.key, CORE_CHANGE_TREE);
     if (is_directory(inode) || stored.attr.nlink == 1)
         stored.parent = parent->node.key;
     stored_touch(&stored, now, false);
@@ -157,11 +159,8 @@ static int put_target_entry(struct core *core, const struct side *from, const st
 {
     fs_ino parent = to->directory->node.key, ino = from->inode->node.key;
     uint32_t type = from->inode->stored.attr.mode & S_IFMT;
-    if (to->inode)
-        return store_dentry_replace(core->store, parent, to->name, ino, type);
-    struct store_dentry dentry = {.ino = ino, .type = type};
-    int result = numbers_cookie(core, &dentry.cookie);
-    return result != 0 ? result : store_dentry_put(core->store, parent, to->name, &dentry);
+    return to->inode ? entry_replace(core, parent, to->name, ino, type)
+                     : entry_put(core, parent, to->name, ino, type);
 }
 
 // Where the entry was there is nothing now, or a whiteout.
@@ -171,10 +170,9 @@ static int leave(struct core *core, const struct fs_cred *cred, const struct sid
     struct core_make make = {.mode = S_IFCHR};
     struct inode *inode;
     if (!whiteout)
-        return store_dentry_remove(core->store, parent, from->name);
+        return entry_remove(core, parent, from->name);
     int result = make_inode(core, cred, from->directory, &make, false, 0, &inode);
-    return result != 0 ? result
-                       : store_dentry_replace(core->store, parent, from->name, inode->node.key, S_IFCHR);
+    return result != 0 ? result : entry_replace(core, parent, from->name, inode->node.key, S_IFCHR);
 }
 
 static int move(struct core *core, const struct fs_cred *cred, const struct side *from, const struct side *to,
@@ -202,11 +200,9 @@ static int exchange(struct core *core, const struct side *from, const struct sid
     uint32_t from_type = from->inode->stored.attr.mode & S_IFMT,
              to_type = to->inode->stored.attr.mode & S_IFMT;
     int links = (is_directory(from->inode) ? 1 : 0) - (is_directory(to->inode) ? 1 : 0);
-    int result = store_dentry_replace(core->store, from->directory->node.key, from->name, to->inode->node.key,
-                                      to_type);
+    int result = entry_replace(core, from->directory->node.key, from->name, to->inode->node.key, to_type);
     if (result == 0)
-        result = store_dentry_replace(core->store, to->directory->node.key, to->name, from->inode->node.key,
-                                      from_type);
+        result = entry_replace(core, to->directory->node.key, to->name, from->inode->node.key, from_type);
     if (result == 0)
         result = put_moved(core, from->inode, to->directory, now);
     if (result == 0)

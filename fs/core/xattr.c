@@ -179,6 +179,13 @@ static int look_at_held(struct core *core, const struct store_inode *stored, str
     return result;
 }
 
+// A directory's access list says who may look names up.
+static void note_change(struct core *core, const struct store_inode *stored, struct fs_name name)
+{
+    bool rights = S_ISDIR(stored->attr.mode) && flag_of(name) == INODE_ACL;
+    changes_note(&core->changes, stored->attr.ino, CORE_CHANGE_ATTR | (rights ? CORE_CHANGE_NAMES : 0));
+}
+
 int inode_xattr_put(struct core *core, struct store_inode *stored, struct fs_name name, const void *value,
                     size_t n)
 {
@@ -189,6 +196,7 @@ int inode_xattr_put(struct core *core, struct store_inode *stored, struct fs_nam
     size_t names = held.names + name.length + 1;
     if (names > FS_XATTR_LIST_MAX || names + held.values + n > FS_XATTR_TOTAL_MAX)
         return -ENOSPC;
+    note_change(core, stored, name);
     stored->flags |= INODE_XATTRS | flag_of(name);
     return store_xattr_put(core->store, stored->attr.ino, name, value, n);
 }
@@ -199,6 +207,8 @@ int inode_xattr_remove(struct core *core, struct store_inode *stored, struct fs_
     int result = look_at_held(core, stored, name, &held);
     if (result == 0)
         result = store_xattr_remove(core->store, stored->attr.ino, name);
+    if (result == 0)
+        note_change(core, stored, name);
     if (result == 0)
         stored->flags &= ~flag_of(name);
     if (result == 0 && held.names == 0)
