@@ -41,7 +41,7 @@ static void test_the_root_is_node_1_whatever_its_inode(void **state)
     struct node *root = nodes_get(nodes, NODE_ROOT);
     assert_int_equal(root->handle.ino, ROOT_INO);
     assert_int_equal(root->handle.mac, 7);
-    assert_ptr_equal(nodes_lookup(nodes, (wire_handle){.ino = ROOT_INO, .mac = 7}), root);
+    assert_ptr_equal(nodes_lookup(nodes, (wire_handle){.ino = ROOT_INO, .mac = 7}, NODE_ROOT), root);
     nodes_forget(nodes, root, 100);
     assert_ptr_equal(nodes_get(nodes, NODE_ROOT), root);
     assert_null(nodes_get(nodes, ROOT_INO));
@@ -52,9 +52,9 @@ static void test_a_node_lives_until_it_is_forgotten(void **state)
     struct nodes *nodes = *state;
     wire_handle handle = {.ino = 50, .mac = 1};
     assert_null(nodes_get(nodes, 50));
-    struct node *node = nodes_lookup(nodes, handle);
+    struct node *node = nodes_lookup(nodes, handle, NODE_ROOT);
     for (int i = 0; i < 4; i++)
-        assert_ptr_equal(nodes_lookup(nodes, handle), node);
+        assert_ptr_equal(nodes_lookup(nodes, handle, NODE_ROOT), node);
     nodes_forget(nodes, node, 4);
     assert_ptr_equal(nodes_get(nodes, 50), node);
     nodes_forget(nodes, node, 1);
@@ -64,14 +64,14 @@ static void test_a_node_lives_until_it_is_forgotten(void **state)
 static void test_forgetting_more_than_was_looked_up_is_harmless(void **state)
 {
     struct nodes *nodes = *state;
-    nodes_forget(nodes, nodes_lookup(nodes, (wire_handle){.ino = 50}), UINT64_MAX);
+    nodes_forget(nodes, nodes_lookup(nodes, (wire_handle){.ino = 50}, NODE_ROOT), UINT64_MAX);
     assert_null(nodes_get(nodes, 50));
 }
 
 static void test_what_was_removed_is_kept_until_it_is_forgotten(void **state)
 {
     struct nodes *nodes = *state;
-    struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 50});
+    struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 50}, NODE_ROOT);
     assert_null(node->removed);
     nodes_removed(node, &(struct fs_attr){.ino = 50, .mode = S_IFDIR});
     nodes_removed(node, &(struct fs_attr){.ino = 50, .mode = S_IFDIR | 0700});
@@ -83,7 +83,7 @@ static void test_what_was_removed_is_kept_until_it_is_forgotten(void **state)
 static void test_an_open_file_keeps_its_node(void **state)
 {
     struct nodes *nodes = *state;
-    struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 50});
+    struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 50}, NODE_ROOT);
     uint64_t first = nodes_new_open_id(nodes), second = nodes_new_open_id(nodes);
     assert_int_not_equal(first, 0);
     assert_int_not_equal(first, second);
@@ -101,7 +101,7 @@ static void test_an_open_file_keeps_its_node(void **state)
 static void test_release_drops_what_was_locked_through_it(void **state)
 {
     struct nodes *nodes = *state;
-    struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 50});
+    struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 50}, NODE_ROOT);
     struct fs_lock one = {.kind = FS_LOCK_FLOCK, .type = FS_LOCK_WRITE, .end = INT64_MAX, .owner = 1},
                    two = one;
     two.owner = 2;
@@ -157,7 +157,7 @@ static void test_held_ranges_are_those_of_a_model(void **state)
     struct nodes *nodes = *state;
     uint8_t model[OWNERS][BYTES] = {0};
     uint32_t seed = 20260101;
-    struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 50});
+    struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 50}, NODE_ROOT);
     open_file(nodes, node, 1);
     for (unsigned round = 0; round < ROUNDS; round++) {
         uint64_t a = next_random(&seed) % BYTES, b = next_random(&seed) % BYTES;
@@ -175,7 +175,7 @@ static void test_held_ranges_are_those_of_a_model(void **state)
 static void test_neighbouring_ranges_become_one(void **state)
 {
     struct nodes *nodes = *state;
-    struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 50});
+    struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 50}, NODE_ROOT);
     for (uint64_t i = 0; i < 1000; i++) {
         uint64_t at = i % 2 ? i - 1 : i + 1; // 1, 0, 3, 2, …
         struct fs_lock lock = {.kind = FS_LOCK_FCNTL, .type = FS_LOCK_READ, .start = at, .end = at};
@@ -189,7 +189,7 @@ static void test_many_ranges_of_one_file(void **state)
 {
     enum { MANY = 200000 };
     struct nodes *nodes = *state;
-    struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 50});
+    struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 50}, NODE_ROOT);
     struct fs_lock lock = {.kind = FS_LOCK_FCNTL, .type = FS_LOCK_WRITE};
     open_file(nodes, node, 1);
     open_file(nodes, node, 2);
@@ -208,6 +208,51 @@ static void test_many_ranges_of_one_file(void **state)
     assert_int_equal(nodes_file(nodes, 1)->n_holds, 0);
 }
 
+static void test_where_an_inode_was_shown(void **state)
+{
+    struct nodes *nodes = *state;
+    const wire_handle handle = {.ino = 50};
+    struct node *node = nodes_lookup(nodes, handle, 60);
+    assert_false(node->known);
+    assert_int_equal(node->shown_in, 60);
+    // Two lookups may be under way: the one that came first is the one to wait for.
+    nodes_lookup(nodes, handle, 61);
+    assert_int_equal(node->shown_in, 60);
+    node->known = true;
+    nodes_lookup(nodes, handle, 62);
+    assert_int_equal(node->shown_in, 62);
+    assert_true(node->known);
+    // Forgotten by the kernel and still open: what it is shown then is an inode that it does not know.
+    assert_int_equal(nodes_open(nodes, node, &(struct file){.id.key = 1}), 0);
+    nodes_forget(nodes, node, 3);
+    assert_ptr_equal(nodes_lookup(nodes, handle, 63), node);
+    assert_false(node->known);
+    assert_int_equal(node->shown_in, 63);
+    assert_true(nodes_get(nodes, NODE_ROOT)->known);
+}
+
+static void remember(void *context, fs_ino ino)
+{
+    *(fs_ino *)context = ino;
+}
+
+static void test_an_inode_with_a_lease_is_told_when_it_is_forgotten(void **state)
+{
+    struct nodes *nodes = *state;
+    fs_ino forgotten = 0;
+    nodes->forgotten = remember;
+    nodes->context = &forgotten;
+    nodes_forget(nodes, nodes_lookup(nodes, (wire_handle){.ino = 50}, NODE_ROOT), 1);
+    assert_int_equal(forgotten, 0);
+    struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 51}, NODE_ROOT);
+    node->lease = WIRE_LEASE_ATTR;
+    assert_int_equal(nodes_open(nodes, node, &(struct file){.id.key = 1}), 0);
+    nodes_forget(nodes, node, 1);
+    assert_int_equal(forgotten, 0); // it is open
+    nodes_release(nodes, nodes_file(nodes, 1));
+    assert_int_equal(forgotten, 51);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -222,6 +267,8 @@ int main(void)
         TEST(test_held_ranges_are_those_of_a_model),
         TEST(test_neighbouring_ranges_become_one),
         TEST(test_many_ranges_of_one_file),
+        TEST(test_where_an_inode_was_shown),
+        TEST(test_an_inode_with_a_lease_is_told_when_it_is_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,7 +27,7 @@ struct fixture {
     unsigned connects, disconnects, welcomes, firsts, reclaims, fences, downs, ended;
     int down_error;
     char why[600];
-    uint64_t granted;
+    uint64_t granted, invalidated;
     struct seen seen[SEEN_MAX]; // what the server read and the test has not looked at yet
     size_t n_seen;
     uint8_t input[4096];
@@ -104,6 +104,11 @@ static void on_granted(void *context, uint64_t ticket)
     ((struct fixture *)context)->granted = ticket;
 }
 
+static void on_invalidate(void *context, const struct wire_invalidate_event *event)
+{
+    ((struct fixture *)context)->invalidated = event->number;
+}
+
 static void on_ended(void *context)
 {
     ((struct fixture *)context)->ended++;
@@ -123,6 +128,7 @@ static int setup_with(void **state, const char *access_key)
                                 .fenced = on_fenced,
                                 .down = on_down,
                                 .granted = on_granted,
+                                .invalidate = on_invalidate,
                                 .ended = on_ended};
     struct rpc_options options = {.env = &f->env,
                                   .host = &f->host,
@@ -868,8 +874,85 @@ static void test_events_reach_the_host(void **state)
     attach(f, 4);
     say(f, (struct wire_header){.op = WIRE_GRANTED}, body, sizeof(body));
     assert_int_equal(f->granted, 42);
+    uint8_t invalidate[64];
+    struct writer writer = writer_on(invalidate, sizeof(invalidate));
+    wire_put_invalidate_event(&writer, &(struct wire_invalidate_event){.number = 43, .ino = 2});
+    say(f, (struct wire_header){.op = WIRE_INVALIDATE}, invalidate, sizeof(invalidate) - writer.left);
+    assert_int_equal(f->invalidated, 43);
     say(f, (struct wire_header){.op = WIRE_GRANTED}, body, 7);
     assert_int_equal(f->down_error, -EPROTO);
+}
+
+static void test_what_is_told_has_no_slot_and_is_not_told_twice(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t body[8] = {9};
+    rpc_start(f->rpc);
+    assert_int_equal(rpc_tell(f->rpc, WIRE_DROPPED, body, sizeof(body)), -ENOTCONN);
+    shake_hands(f);
+    welcome(f, false, 77, 4);
+    assert_int_equal(rpc_tell(f->rpc, WIRE_DROPPED, body, sizeof(body)), 0);
+    serve(f, 5);
+    struct seen told = next(f);
+    assert_int_equal(told.header.op, WIRE_DROPPED);
+    assert_int_equal(told.header.slot, 0);
+    assert_int_equal(told.header.seq, 0);
+    assert_int_equal(told.header.length, WIRE_HEADER_SIZE + sizeof(body));
+    // What has not left when the connection is lost is lost: the server asks again.
+    assert_int_equal(rpc_tell(f->rpc, WIRE_DROPPED, body, sizeof(body)), 0);
+    rpc_lost(f->rpc, -ECONNRESET, "reset");
+    come_back(f);
+    welcome(f, true, 77, 4);
+    serve(f, SIZE_MAX);
+    assert_int_equal(f->n_seen, 0);
+}
+
+static void test_what_the_server_has_heard_is_what_it_answers(void **state)
+{
+    struct fixture *f = *state;
+    static struct probe a, b;
+    uint8_t granted[8] = {0};
+    attach(f, 4);
+    uint64_t attached_ns = f->now_ns;
+    assert_int_equal(rpc_answered_ns(f->rpc), attached_ns);
+    f->now_ns += 10 * MS;
+    submit(f, &a, WIRE_READ, 1);
+    uint64_t sent_ns = f->now_ns;
+    f->now_ns += 10 * MS;
+    submit(f, &b, WIRE_READ, 2);
+    serve(f, SIZE_MAX);
+    struct seen first = next(f), second = next(f);
+    f->now_ns += 10 * MS;
+    // An event says nothing of what the server has heard.
+    say(f, (struct wire_header){.op = WIRE_GRANTED}, granted, sizeof(granted));
+    assert_int_equal(rpc_answered_ns(f->rpc), attached_ns);
+    answer(f, second, 0);
+    assert_int_equal(rpc_answered_ns(f->rpc), sent_ns + 10 * MS);
+    answer(f, first, 0);
+    assert_int_equal(rpc_answered_ns(f->rpc), sent_ns + 10 * MS);
+    assert_int_equal(rpc_tick(f->rpc), sent_ns + 10 * MS + LEASE_MS * MS / 3);
+}
+
+static void test_a_call_knows_that_it_was_sent_again(void **state)
+{
+    struct fixture *f = *state;
+    static struct probe a, b;
+    attach(f, 4);
+    submit(f, &a, WIRE_READ, 1);
+    serve(f, SIZE_MAX);
+    next(f);
+    assert_false(a.call.again);
+    rpc_lost(f->rpc, -ECONNRESET, "reset");
+    submit(f, &b, WIRE_READ, 2);
+    come_back(f);
+    uint64_t back_ns = f->now_ns;
+    welcome(f, true, 77, 4);
+    serve(f, SIZE_MAX);
+    assert_true(a.call.again);
+    assert_false(b.call.again);
+    answer(f, next(f), 0);
+    assert_int_equal(rpc_answered_ns(f->rpc), back_ns);
+    answer(f, next(f), 0);
 }
 
 static void test_farewell(void **state)
@@ -951,6 +1034,9 @@ int main(void)
         TEST(test_answers_to_nothing_end_the_connection),
         TEST(test_answer_before_the_request_was_written),
         TEST(test_events_reach_the_host),
+        TEST(test_what_is_told_has_no_slot_and_is_not_told_twice),
+        TEST(test_what_the_server_has_heard_is_what_it_answers),
+        TEST(test_a_call_knows_that_it_was_sent_again),
         TEST(test_farewell),
         TEST(test_farewell_is_not_waited_for_long),
         TEST(test_nobody_to_say_farewell_to),
