@@ -138,7 +138,7 @@ static void host_granted(void *context, uint64_t ticket)
 static void host_invalidate(void *context, const struct wire_invalidate_event *event)
 {
     struct mount *mount = context;
-    if (mount->fuse && !mount->ending)
+    if (!mount->ending)
         recall_invalidate(mount, event);
 }
 

@@ -236,31 +236,32 @@ static void drop_attributes_of_all(struct mount *mount)
     }
 }
 
-static void gather_pages(struct recall *recall)
+static int gather_pages(struct recall *recall)
 {
     const struct table *nodes = &recall->mount->nodes.by_id;
     recall->ids = malloc(MAX(nodes->count, 1) * sizeof(*recall->ids));
-    if (!recall->ids) {
-        log_error("recall", "error=%s", strerror(ENOMEM));
-        return;
-    }
+    if (!recall->ids)
+        return -ENOMEM;
     for (struct table_node *entry = table_first(nodes); entry; entry = table_next(nodes, entry)) {
         const struct node *node = CONTAINER_OF(entry, struct node, id);
         if (node->lease & WIRE_LEASE_DATA || node->n_dropping > 0)
             recall->ids[recall->n_ids++] = entry->key;
     }
+    return 0;
 }
 
+// A mount that cannot drop what it keeps is worse than none.
 static void sweep(struct mount *mount, uint64_t number)
 {
     recall_all_names(mount);
     drop_attributes_of_all(mount);
     struct recall *recall = recall_new(mount, number);
-    if (!recall)
+    if (!recall || gather_pages(recall) < 0) {
+        mount_fail(mount, "no memory to drop what the kernel keeps");
         return;
+    }
     recall->is_sweep = true;
     mount->n_sweeps++;
-    gather_pages(recall);
     if (recall->n_ids > 0)
         submit_pages(recall);
     else
@@ -294,9 +295,9 @@ static void drop(struct mount *mount, struct node *node, const struct wire_inval
         drop_attributes(recall, node);
         node->lease &= (uint8_t)~WIRE_LEASE_ATTR;
     }
-    if (event->what & WIRE_DROP_DATA && (node->lease & WIRE_LEASE_DATA || node->n_dropping > 0) &&
-        !drop_pages_of(recall, node))
-        return; // without memory there is no answer: see recall_new()
+    if (event->what & WIRE_DROP_DATA && (node->lease & WIRE_LEASE_DATA || node->n_dropping > 0))
+        recall->answered =
+            !drop_pages_of(recall, node); // without memory there is no answer: see recall_new()
     settle(recall);
 }
 
@@ -305,12 +306,12 @@ void recall_invalidate(struct mount *mount, const struct wire_invalidate_event *
     struct node *node = nodes_get(&mount->nodes, nodes_id_of(&mount->nodes, event->ino));
     if (event->name.length > FS_NAME_MAX || is_under_way(mount, event->number))
         return;
-    if (event->what & WIRE_DROP_TREE)
+    if (event->what & WIRE_DROP_TREE && mount->init_done)
         sweep(mount, event->number);
-    else if (node)
+    else if (node && mount->init_done)
         drop(mount, node, event);
     else
-        tell_dropped(mount, event->number); // the kernel has forgotten it
+        tell_dropped(mount, event->number); // the kernel has forgotten it, or knows nothing yet
 }
 
 void recall_welcome(struct mount *mount, const struct wire_hello_reply *reply, bool first)
@@ -320,7 +321,7 @@ void recall_welcome(struct mount *mount, const struct wire_hello_reply *reply, b
         return;
     lease->generation = reply->lease_generation;
     lease->owes_cleared = false;
-    if (first) {
+    if (first || !mount->init_done) {
         lease->trusted = lease->generation != 0;
     } else if (reply->resumed && reply->claims && lease->generation != 0) {
         // The server restarted, and nothing has changed since: what is kept can be claimed.
