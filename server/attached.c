@@ -245,7 +245,8 @@ void attached_clear_way(struct hosted *hosted, fs_ino ino, lock_session session,
         lock_session holder;
         lock_get(hosted->locks, ino, session, lock, &found, &holder);
         struct attached *attached = found.type == FS_LOCK_UNLOCK ? NULL : attached_get(hosted, holder);
-        if (!attached || !attached->expired)
+        // Its own requests may run late: they came in time, and it took no replies.
+        if (!attached || !attached->expired || holder == session)
             return;
         attached_revoke(attached, "it had expired, and another wants what it locked");
     }

@@ -34,6 +34,7 @@ struct hosted {
     struct list unsent; // clients with replies to send
     struct list fresh;  // opens made in the turn that has not committed
     struct list turn; // struct request: the turn's replies and events, in the order in which they came about
+    bool settling;    // `turn` is being emptied
     bool upkeep_due, usage_due;
     bool reap_due;      // orphans of an earlier run that nobody can claim any more
     uint64_t ticked_ms; // loop time of the last tick
