@@ -36,15 +36,47 @@ void op_read(fuse_req_t fuse, fuse_ino_t id, size_t size, off_t offset, struct f
 
 // --- writing ---
 
-static void written(struct request *request, int result)
+static void reply_written(struct request *request)
 {
-    if (result < 0) {
-        request_fail(request, -EIO);
-        return;
-    }
     if (request->fuse)
         fuse_reply_write(request->fuse, request->size);
     request->fuse = NULL;
+}
+
+static void synced(struct request *request, struct reader *body)
+{
+    (void)body;
+    reply_written(request);
+}
+
+static struct request *new_fsync(fuse_req_t fuse, uint64_t open_id,
+                                 void (*done)(struct request *request, struct reader *body))
+{
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_FSYNC, DATA_ROOM, done);
+    if (request)
+        wire_put_fsync_request(&request->body, &(struct wire_fsync_request){.open_id = open_id});
+    return request;
+}
+
+// RWF_SYNC and RWF_DSYNC ask for it write by write; the server knows of O_SYNC and O_DSYNC by itself.
+static void sync_written(struct request *request)
+{
+    struct request *fsync = new_fsync(request->fuse, request->open_id, synced);
+    request->fuse = NULL;
+    if (!fsync)
+        return;
+    fsync->size = request->size;
+    request_send(fsync);
+}
+
+static void written(struct request *request, int result)
+{
+    if (result < 0)
+        request_fail(request, -EIO);
+    else if (request->fuse && (request->flags & FS_OPEN_SYNC))
+        sync_written(request);
+    else
+        reply_written(request);
 }
 
 static void write_done(struct request *request, struct reader *body)
@@ -70,7 +102,8 @@ void op_write(fuse_req_t fuse, fuse_ino_t id, const char *bytes, size_t size, of
         fuse_reply_err(fuse, EINVAL);
         return;
     }
-    if (!request_file(fuse, fi))
+    const struct file *file = request_file(fuse, fi);
+    if (!file)
         return;
     struct request *request = request_new(mount_of(fuse), fuse, append ? WIRE_APPEND : WIRE_WRITE,
                                           DATA_ROOM + size, append ? append_done : write_done);
@@ -78,6 +111,8 @@ void op_write(fuse_req_t fuse, fuse_ino_t id, const char *bytes, size_t size, of
         return;
     request->open_id = fi->fh;
     request->size = size;
+    if (fi->flags & O_DSYNC) // a bit of O_SYNC too
+        request->flags = FS_OPEN_SYNC & ~file->flags;
     wire_bytes data = {.bytes = bytes, .length = (uint32_t)size};
     if (append)
         wire_put_append_request(&request->body,
@@ -95,9 +130,7 @@ void op_fsync(fuse_req_t fuse, fuse_ino_t id, int data_only, struct fuse_file_in
     (void)data_only;
     if (!request_file(fuse, fi))
         return;
-    struct request *request = request_new(mount_of(fuse), fuse, WIRE_FSYNC, DATA_ROOM, request_done_ok);
-    if (!request)
-        return;
-    wire_put_fsync_request(&request->body, &(struct wire_fsync_request){.open_id = fi->fh});
-    request_send(request);
+    struct request *request = new_fsync(fuse, fi->fh, request_done_ok);
+    if (request)
+        request_send(request);
 }

@@ -113,7 +113,7 @@ struct request {
     bool malformed;
     bool ran;        // and must not run again should the turn fail
     bool wrote;      // the store may have changed
-    fs_ino sync_ino; // fsync: of what, else 0
+    fs_ino sync_ino; // what is synced before the reply leaves, else 0
 };
 
 // --- hosted.c: life, clock ---

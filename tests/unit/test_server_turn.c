@@ -101,6 +101,43 @@ static void locks_survive_a_failed_turn(void **state)
     assert_int_equal(lock_count(world->hosted.locks), 1);
 }
 
+static void send_change(struct client_end *end, uint16_t op, uint64_t open_id)
+{
+    if (op == WIRE_WRITE)
+        SEND(write, WRITE, end, 1, .open_id = open_id, .data = {.bytes = "x", .length = 1});
+    else if (op == WIRE_APPEND)
+        SEND(append, APPEND, end, 1, .open_id = open_id, .data = {.bytes = "x", .length = 1});
+    else if (op == WIRE_FALLOCATE)
+        SEND(fallocate, FALLOCATE, end, 1, .open_id = open_id, .n = 100);
+    else
+        SEND(copy_range, COPY_RANGE, end, 1, .from_open_id = 3, .open_id = open_id, .n = 1);
+}
+
+// The sync's error is the answer: nothing was acknowledged before its end.
+static void what_changes_a_file_opened_for_synced_writing_is_answered_after_a_sync(void **state)
+{
+    static const uint16_t ops[] = {WIRE_WRITE, WIRE_APPEND, WIRE_FALLOCATE, WIRE_COPY_RANGE};
+    struct world *world = *state;
+    struct client_end *end = &world->clients[0];
+    const uint32_t flags[] = {0, FS_OPEN_SYNC, 0};
+    for (uint64_t i = 0; i < ARRAY_LEN(flags); i++) {
+        SEND(create, CREATE, end, 1, .parent = end->root, .name = fs_name_of(i == 2 ? "from" : "to"),
+             .open_id = 1 + i, .mode = 0644, .flags = FS_OPEN_READ | FS_OPEN_WRITE | flags[i]);
+        assert_int_equal(status_of(world, end, WIRE_CREATE, 1), 0);
+    }
+    send_change(end, WIRE_WRITE, 3);
+    assert_int_equal(status_of(world, end, WIRE_WRITE, 1), 0);
+    for (size_t i = 0; i < ARRAY_LEN(ops); i++) {
+        store_fault_arm(world->inner, "sync_finish", 1, -EIO);
+        send_change(end, ops[i], 1);
+        assert_int_equal(status_of(world, end, ops[i], 1), 0);
+        send_change(end, ops[i], 2);
+        assert_int_equal(status_of(world, end, ops[i], 1), -EIO);
+        send_change(end, ops[i], 2);
+        assert_int_equal(status_of(world, end, ops[i], 1), 0);
+    }
+}
+
 static size_t largest_queue(const struct world *world)
 {
     size_t largest = 0;
@@ -141,6 +178,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(opens_of_a_failed_turn_are_made_again, setup, teardown),
         cmocka_unit_test_setup_teardown(opens_that_fail_twice_are_gone, setup, teardown),
         cmocka_unit_test_setup_teardown(locks_survive_a_failed_turn, setup, teardown),
+        cmocka_unit_test_setup_teardown(
+            what_changes_a_file_opened_for_synced_writing_is_answered_after_a_sync, setup, teardown),
         cmocka_unit_test_setup_teardown(a_peer_that_does_not_read_holds_little, setup, teardown),
     };
     return cmocka_run_group_tests_name("server_turn", tests, NULL, NULL);
