@@ -122,7 +122,7 @@ demo: deps
 # An engine for the container tests is installed for root only: nobody else can start one. Without it they are skipped.
 check: deps-check
 	@test "$$(id -u)" != 0 || $(MAKE) --no-print-directory deps-docker || true
-	@$(MAKE) --no-print-directory $(JOBS) all unit fuzz exercisers $(BUILD)/tests/sim $(BUILD)/tests/crashsim
+	@$(MAKE) --no-print-directory $(JOBS) all unit fuzz exercisers $(COHERENCE) $(BUILD)/tests/sim $(BUILD)/tests/crashsim
 	@BERTH_BUILD=$(BUILD) tests/run $(CHECK)
 
 conformance: deps-check
@@ -189,6 +189,16 @@ $(EXERCISERS):
 	$(CC) $(ALL_LDFLAGS) $^ -o $@
 
 exercisers: $(EXERCISERS)
+
+# --- coherence: what one mount's kernel may still believe when a call has returned on another ---
+
+COHERENCE := $(BUILD)/coherence/rounds $(BUILD)/coherence/contend
+
+$(BUILD)/coherence/rounds: $(call objects,tests/coherence/rounds.c tests/coherence/side.c tests/coherence/litmus_*.c)
+$(BUILD)/coherence/contend: $(call objects,tests/coherence/contend.c tests/coherence/side.c)
+$(COHERENCE):
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) $^ -lpthread -o $@
 
 # --- simulation: many clients and a server in one process on virtual time; its own conn and shard, the rest is the real code ---
 
