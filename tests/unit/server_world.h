@@ -131,7 +131,7 @@ static inline int world_setup(void **state, bool strict)
     assert_int_equal(uv_loop_init(&world->shard.loop), 0);
     assert_int_equal(uv_idle_init(&world->shard.loop, &world->shard.idle), 0);
     assert_int_equal(uv_timer_init(&world->shard.loop, &world->shard.again), 0);
-    hosted_init(&world->hosted, &world->shard, &world->place);
+    hosted_init(&world->hosted, &world->shard, &world->place, true);
     assert_int_equal(store_model_open(&model), 0);
     assert_int_equal(store_fault_open(model, &world->inner), 0);
     assert_int_equal(store_fault_open(world->inner, &world->outer), 0);
