@@ -122,7 +122,7 @@ demo: deps
 # An engine for the container tests is installed for root only: nobody else can start one. Without it they are skipped.
 check: deps-check
 	@test "$$(id -u)" != 0 || $(MAKE) --no-print-directory deps-docker || true
-	@$(MAKE) --no-print-directory $(JOBS) all unit fuzz exercisers $(BUILD)/tests/sim $(BUILD)/tests/crashsim
+	@$(MAKE) --no-print-directory $(JOBS) all unit fuzz exercisers $(COHERENCE) $(BUILD)/tests/sim $(BUILD)/tests/crashsim
 	@BERTH_BUILD=$(BUILD) tests/run $(CHECK)
 
 conformance: deps-check
@@ -190,10 +190,20 @@ $(EXERCISERS):
 
 exercisers: $(EXERCISERS)
 
+# --- coherence: what one mount's kernel may still believe when a call has returned on another ---
+
+COHERENCE := $(BUILD)/coherence/rounds $(BUILD)/coherence/contend
+
+$(BUILD)/coherence/rounds: $(call objects,tests/coherence/rounds.c tests/coherence/side.c tests/coherence/litmus_*.c)
+$(BUILD)/coherence/contend: $(call objects,tests/coherence/contend.c tests/coherence/side.c)
+$(COHERENCE):
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) $^ -lpthread -o $@
+
 # --- simulation: many clients and a server in one process on virtual time; its own conn and shard, the rest is the real code ---
 
 SIM_SERVER := attach attached catalogue catalogue_db client credentials dispatch frame grace hosted keep metrics \
-              session sync turn welcome address
+              run_marker session sync turn welcome address
 SIM_O := $(call objects,tests/sim/*.c server/op_*.c) $(SIM_SERVER:%=$(BUILD)/obj/server/%.o) $(BUILD)/obj/client/rpc.o
 SIM_WRAPS := keep_reply grace_parks grace_check_claim lock_release_session session_admit attached_tell_grants_again \
              grace_start session_loosen session_granted attached_tick core_turn_commit lock_set

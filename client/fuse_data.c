@@ -64,17 +64,52 @@ void op_read(fuse_req_t fuse, fuse_ino_t id, size_t size, off_t offset, struct f
 
 // --- writing ---
 
+// A write that the server has answered.
 struct written {
     struct own_drop drop;
-    fuse_req_t fuse;
+    fuse_req_t fuse; // NULL: nobody waits
+    uint64_t open_id;
     size_t size;
+    bool sync; // the caller waits for the disk besides
 };
+
+static void synced(struct request *request, struct reader *body)
+{
+    (void)body;
+    if (request->fuse)
+        fuse_reply_write(request->fuse, request->size);
+    request->fuse = NULL;
+}
+
+static struct request *new_fsync(fuse_req_t fuse, uint64_t open_id,
+                                 void (*done)(struct request *request, struct reader *body))
+{
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_FSYNC, DATA_ROOM, done);
+    if (request)
+        wire_put_fsync_request(&request->body, &(struct wire_fsync_request){.open_id = open_id});
+    return request;
+}
+
+// RWF_SYNC and RWF_DSYNC ask for it write by write; the server knows of O_SYNC and O_DSYNC by itself.
+static void answer_written(const struct written *written)
+{
+    if (!written->fuse)
+        return;
+    if (!written->sync) {
+        fuse_reply_write(written->fuse, written->size);
+        return;
+    }
+    struct request *fsync = new_fsync(written->fuse, written->open_id, synced);
+    if (!fsync)
+        return;
+    fsync->size = written->size;
+    request_send(fsync);
+}
 
 static void answer_dropped(struct own_drop *drop)
 {
     struct written *written = CONTAINER_OF(drop, struct written, drop);
-    if (written->fuse)
-        fuse_reply_write(written->fuse, written->size);
+    answer_written(written);
     free(written);
 }
 
@@ -89,19 +124,24 @@ static void written(struct request *request, int result, bool moved)
 {
     struct mount *mount = request->mount;
     const struct node *node = nodes_get(&mount->nodes, request->node_id);
-    if (result < 0) {
+    const struct written answered = {.drop.then = answer_dropped,
+                                     .fuse = request->fuse,
+                                     .open_id = request->open_id,
+                                     .size = request->size,
+                                     .sync = request->flags & FS_OPEN_SYNC};
+    bool old = result == 0 && has_old_pages(request, node, moved);
+    struct written *dropping = old ? malloc(sizeof(*dropping)) : NULL;
+    if (result < 0 || (old && !dropping)) {
         request_fail(request, -EIO);
         return;
     }
-    struct written *written = has_old_pages(request, node, moved) ? calloc(1, sizeof(*written)) : NULL;
-    if (written) {
-        *written =
-            (struct written){.drop.then = answer_dropped, .fuse = request->fuse, .size = request->size};
-        recall_own(mount, &written->drop, node);
-    } else if (request->fuse) {
-        fuse_reply_write(request->fuse, request->size);
-    }
     request->fuse = NULL;
+    if (dropping) {
+        *dropping = answered;
+        recall_own(mount, &dropping->drop, node);
+    } else {
+        answer_written(&answered);
+    }
 }
 
 static void write_done(struct request *request, struct reader *body)
@@ -128,7 +168,8 @@ void op_write(fuse_req_t fuse, fuse_ino_t id, const char *bytes, size_t size, of
         fuse_reply_err(fuse, EINVAL);
         return;
     }
-    if (!request_file(fuse, fi))
+    const struct file *file = request_file(fuse, fi);
+    if (!file)
         return;
     struct request *request = request_new(mount_of(fuse), fuse, append ? WIRE_APPEND : WIRE_WRITE,
                                           DATA_ROOM + size, append ? append_done : write_done);
@@ -139,6 +180,8 @@ void op_write(fuse_req_t fuse, fuse_ino_t id, const char *bytes, size_t size, of
     request->offset = (uint64_t)offset;
     request->n_kept_reads = node ? node->n_kept_reads : 0;
     request->size = size;
+    if (fi->flags & O_DSYNC) // a bit of O_SYNC too
+        request->flags = FS_OPEN_SYNC & ~file->flags;
     if (node && fi->writepage)
         node->owes_settle = true;
     wire_bytes data = {.bytes = bytes, .length = (uint32_t)size};
@@ -159,9 +202,7 @@ void op_fsync(fuse_req_t fuse, fuse_ino_t id, int data_only, struct fuse_file_in
     (void)data_only;
     if (!request_file(fuse, fi))
         return;
-    struct request *request = request_new(mount_of(fuse), fuse, WIRE_FSYNC, DATA_ROOM, request_done_ok);
-    if (!request)
-        return;
-    wire_put_fsync_request(&request->body, &(struct wire_fsync_request){.open_id = fi->fh});
-    request_send(request);
+    struct request *request = new_fsync(fuse, fi->fh, request_done_ok);
+    if (request)
+        request_send(request);
 }

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STALL_MS (4u * SHARD_TICK_MS) // a tick later than this: the server itself was stopped
-
 static struct attached *attached_of(struct table_node *node)
 {
     return node ? CONTAINER_OF(node, struct attached, node) : NULL;
@@ -138,6 +136,8 @@ static void leave_tables(struct attached *attached)
     if (attached->session->root != 0)
         --*rooted(hosted, attached->session->root);
     table_remove(&hosted->sessions, &attached->node);
+    hosted->n_changed -= attached->record_owed;
+    attached->record_owed = false;
     METRICS_ADD(sessions, -1);
     if (!attached->expired)
         atomic_fetch_sub(&hosted->place->sessions, 1);
@@ -245,7 +245,8 @@ void attached_clear_way(struct hosted *hosted, fs_ino ino, lock_session session,
         lock_session holder;
         lock_get(hosted->locks, ino, session, lock, &found, &holder);
         struct attached *attached = found.type == FS_LOCK_UNLOCK ? NULL : attached_get(hosted, holder);
-        if (!attached || !attached->expired)
+        // Its own requests may run late: they came in time, and it took no replies.
+        if (!attached || !attached->expired || holder == session)
             return;
         attached_revoke(attached, "it had expired, and another wants what it locked");
     }
@@ -279,13 +280,10 @@ bool attached_changed(const struct attached *attached)
 
 void attached_keep(struct attached *attached)
 {
-    struct hosted *hosted = attached->hosted;
-    int result = keep_session(hosted, attached);
-    if (result < 0)
-        log_warn("session-record", "fs=%s session=%u error=%s", hosted->id, attached->session->number,
-                 strerror(-result));
     attached->kept_expired = attached->expired;
     attached->kept_missed = attached->missed;
+    attached->hosted->n_changed += !attached->record_owed;
+    attached->record_owed = true;
 }
 
 // Inside of a turn. The server's own pause is nobody's silence.
@@ -304,10 +302,10 @@ static void look_at(struct attached *attached, uint64_t now_ms, uint64_t paused_
 
 static void look_at_all(struct hosted *hosted, uint64_t now_ms)
 {
-    uint64_t gap_ms = now_ms - hosted->ticked_ms;
+    uint64_t paused_ms = hosted_paused_ms(hosted);
     for (struct table_node *node = table_first(&hosted->sessions), *next; node; node = next) {
         next = table_next(&hosted->sessions, node);
-        look_at(attached_of(node), now_ms, gap_ms > STALL_MS ? gap_ms : 0);
+        look_at(attached_of(node), now_ms, paused_ms);
     }
 }
 

@@ -220,23 +220,62 @@ static int answer_again(struct call *call, const struct out *kept)
     return call->reply ? 0 : -ENOMEM;
 }
 
+static uint64_t written_open(uint16_t op, struct reader body)
+{
+    struct wire_write_request write;
+    struct wire_append_request append;
+    struct wire_fallocate_request fallocate;
+    struct wire_copy_range_request copy;
+    switch (op) {
+    case WIRE_WRITE:
+        return wire_get_write_request(&body, &write) == 0 ? write.open_id : 0;
+    case WIRE_APPEND:
+        return wire_get_append_request(&body, &append) == 0 ? append.open_id : 0;
+    case WIRE_FALLOCATE:
+        return wire_get_fallocate_request(&body, &fallocate) == 0 ? fallocate.open_id : 0;
+    case WIRE_COPY_RANGE:
+        return wire_get_copy_range_request(&body, &copy) == 0 ? copy.open_id : 0;
+    default:
+        return 0;
+    }
+}
+
+// What changed a file through an O_SYNC or O_DSYNC descriptor is answered by sync_file(), and so is the same
+// asked again after a restart: the first server may not have come to its sync.
+static void sync_as_opened(struct call *call, struct reader body)
+{
+    const struct session_open *open = session_open_get(call->session, written_open(call->request->op, body));
+    if (open && (core_file_flags(open->file) & FS_OPEN_SYNC))
+        call->request->sync_ino = core_file_ino(open->file);
+}
+
+static int run_or_answer(struct call *call)
+{
+    const struct out *kept = session_restored(call->session, call->request->slot);
+    if (kept)
+        return answer_again(call, kept);
+    if (op_flags(call->request->op) & OP_MODIFIES) {
+        int result = call_writable(call);
+        if (result < 0)
+            return result;
+    }
+    return ops[call->request->op].run(call);
+}
+
 static int run(struct call *call)
 {
     uint32_t groups[FS_GROUPS_MAX];
-    uint16_t op = call->request->op;
-    if (!wire_op_is_call(op))
+    if (!wire_op_is_call(call->request->op))
         return -ENOSYS;
     int result = open_envelope(call, groups);
-    const struct out *kept = session_restored(call->session, call->request->slot);
-    if (result == 0 && kept)
-        return answer_again(call, kept);
-    if (result == 0 && (op_flags(op) & OP_MODIFIES))
-        result = call_writable(call);
+    const struct reader body = call->body;
+    if (result == 0)
+        result = run_or_answer(call);
     if (result < 0)
         return result;
-    result = ops[op].run(call);
-    fs_assert(result < 0 || call->reply);
-    return result;
+    fs_assert(call->reply);
+    sync_as_opened(call, body);
+    return 0;
 }
 
 void dispatch(struct hosted *hosted, struct request *request)

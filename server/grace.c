@@ -102,7 +102,8 @@ static void end_if_due(struct hosted *hosted)
 {
     if (hosted->closing)
         return;
-    bool time_is_up = uv_now(&hosted->shard->loop) >= hosted->grace_until_ms;
+    // After a pause of the server the next tick says how much longer.
+    bool time_is_up = uv_now(&hosted->shard->loop) >= hosted->grace_until_ms && hosted_paused_ms(hosted) == 0;
     if (hosted->grace && (time_is_up || !anybody_awaited(hosted))) {
         hosted->grace = false;
         log_info("grace-over", "fs=%s unclaimed=%zu", hosted->id, hosted->n_unclaimed);

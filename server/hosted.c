@@ -4,21 +4,21 @@
 #include "fs/base/log.h"
 #include "fs/store/store_sqlite.h"
 #include "server/keep.h"
+#include "server/run_marker.h"
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define STALL_MS (4u * SHARD_TICK_MS) // a tick later than this: the server itself was stopped
+
 // --- opening ---
 
-static int open_store(const struct shard *shard, const char *id, struct store **ret_store)
+static int directory_of(const struct shard *shard, const char *id, char path[PATH_MAX])
 {
-    char path[PATH_MAX];
-    int n = snprintf(path, sizeof(path), "%s/fs/%s", shard->options->data_directory, id);
-    if (n < 0 || (size_t)n >= sizeof(path))
-        return -ENAMETOOLONG;
-    return store_sqlite_open(path, shard->options->env, ret_store);
+    int n = snprintf(path, PATH_MAX, "%s/fs/%s", shard->options->data_directory, id);
+    return n > 0 && n < PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
 static uint64_t since_ms(const struct hosted *hosted, uint64_t start_ns)
@@ -34,14 +34,25 @@ int hosted_start(struct hosted *hosted, struct store *store, uint64_t start_ns)
     if (result == 0)
         result = lock_table_create(shard->options->max_locks, attached_granted, hosted, &hosted->locks);
     if (result == 0)
-        result = keep_load(hosted, shard->log_continuous);
-    if (result == 0)
-        grace_start(hosted, since_ms(hosted, start_ns));
-    return result;
+        result = keep_load(hosted);
+    if (result < 0)
+        return result;
+    grace_start(hosted, since_ms(hosted, start_ns));
+    hosted_pay(hosted);
+    return 0;
+}
+
+// All that was acknowledged is on disk.
+static void mark_clean(const struct hosted *hosted)
+{
+    char path[PATH_MAX];
+    if (directory_of(hosted->shard, hosted->id, path) == 0)
+        run_marker_end(path);
 }
 
 static void close_parts(struct hosted *hosted, const char *why)
 {
+    bool safe = hosted->marked && store_sync(hosted->store, 0) == 0;
     struct table_node *node;
     while ((node = table_first(&hosted->sessions)))
         attached_leave(CONTAINER_OF(node, struct attached, node), why);
@@ -49,6 +60,8 @@ static void close_parts(struct hosted *hosted, const char *why)
     lock_table_destroy(hosted->locks);
     core_destroy(hosted->core);
     store_close(hosted->store);
+    if (safe)
+        mark_clean(hosted);
     table_free(&hosted->sessions);
     keep_free(hosted);
 }
@@ -66,10 +79,11 @@ static void explain(const char *id, int error, char *reason, size_t size)
         snprintf(reason, size, "file system %s cannot be opened: %s", id, strerror(-error));
 }
 
-void hosted_init(struct hosted *hosted, struct shard *shard, struct place *place)
+void hosted_init(struct hosted *hosted, struct shard *shard, struct place *place, bool log_continuous)
 {
     hosted->shard = shard;
     hosted->place = place;
+    hosted->log_continuous = log_continuous;
     memcpy(hosted->id, place->fs_id, sizeof(hosted->id));
     list_init(&hosted->node);
     list_init(&hosted->ready);
@@ -84,18 +98,35 @@ void hosted_init(struct hosted *hosted, struct shard *shard, struct place *place
     hosted->ticked_ms = uv_now(&shard->loop);
 }
 
+// From here on the next opening asks about this run. Not as long as the store does not know yet what the run
+// before has lost.
+static int mark_open(struct hosted *hosted, const char *path)
+{
+    int result = keep_owes(hosted) ? 0 : run_marker_begin(path);
+    hosted->marked = result == 0 && !keep_owes(hosted);
+    return result;
+}
+
 int hosted_open(struct shard *shard, struct place *place, struct hosted **ret_hosted, char *reason,
                 size_t reason_size)
 {
     struct hosted *hosted = calloc(1, sizeof(*hosted));
     if (!hosted)
         return -ENOMEM;
-    hosted_init(hosted, shard, place);
+    char path[PATH_MAX];
+    struct run_marker before = {0};
     uint64_t start_ns = env_monotonic_ns(shard->options->env);
+    int result = directory_of(shard, place->fs_id, path);
+    if (result == 0)
+        run_marker_read(path, &before);
+    hosted_init(hosted, shard, place, before.log_continuous);
     struct store *store;
-    int result = open_store(shard, hosted->id, &store);
+    if (result == 0)
+        result = store_sqlite_open(path, shard->options->env, &store);
     if (result == 0)
         result = hosted_start(hosted, store, start_ns);
+    if (result == 0)
+        result = mark_open(hosted, path);
     if (result < 0) {
         explain(hosted->id, result, reason, reason_size);
         log_error("open-failed", "fs=%s error=%s reason=%s", hosted->id, strerror(-result), reason);
@@ -103,8 +134,8 @@ int hosted_open(struct shard *shard, struct place *place, struct hosted **ret_ho
         free(hosted);
         return result;
     }
-    log_info(shard->clean ? "open" : "recovery", "fs=%s shard=%u ms=%llu log_continuous=%d", hosted->id,
-             shard->number, (unsigned long long)since_ms(hosted, start_ns), shard->log_continuous);
+    log_info(before.clean ? "open" : "recovery", "fs=%s shard=%u ms=%llu log_continuous=%d", hosted->id,
+             shard->number, (unsigned long long)since_ms(hosted, start_ns), hosted->log_continuous);
     hosted_count(hosted);
     *ret_hosted = hosted;
     return 0;
@@ -142,11 +173,20 @@ void hosted_job_done(struct hosted *hosted)
 
 int hosted_commit(struct hosted *hosted)
 {
-    keep_before_commit(hosted);
+    bool paid = keep_before_commit(hosted);
     int result = core_turn_commit(hosted->core);
-    if (result == 0)
+    if (result == 0 && paid)
         keep_after_commit(hosted);
     return result;
+}
+
+void hosted_pay(struct hosted *hosted)
+{
+    int result = keep_owes(hosted) ? core_turn_begin(hosted->core) : 0;
+    if (result == 0 && keep_owes(hosted))
+        result = hosted_commit(hosted);
+    if (result < 0)
+        log_warn("session-record", "fs=%s error=%s", hosted->id, strerror(-result));
 }
 
 // --- the clock ---
@@ -184,10 +224,17 @@ void hosted_count(struct hosted *hosted)
     hosted->usage_due = false;
 }
 
+uint64_t hosted_paused_ms(const struct hosted *hosted)
+{
+    uint64_t gap_ms = uv_now(&hosted->shard->loop) - hosted->ticked_ms;
+    return gap_ms > STALL_MS ? gap_ms : 0;
+}
+
 void hosted_tick(struct hosted *hosted)
 {
     if (hosted->closing)
         return;
+    hosted->grace_until_ms += hosted_paused_ms(hosted);
     attached_tick(hosted);
     grace_tick(hosted);
     if (hosted->reap_due)

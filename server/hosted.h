@@ -23,6 +23,8 @@ struct hosted {
     struct shard *shard;
     struct place *place;
     char id[FS_ID_SIZE];
+    bool log_continuous; // what was acknowledged before it was opened is all there
+    bool marked;         // run_marker.h: it is open
     struct store *store;
     struct core *core;
     struct lock_table *locks;
@@ -34,6 +36,7 @@ struct hosted {
     struct list unsent; // clients with replies to send
     struct list fresh;  // opens made in the turn that has not committed
     struct list turn; // struct request: the turn's replies and events, in the order in which they came about
+    bool settling;    // `turn` is being emptied
     bool upkeep_due, usage_due;
     bool reap_due;      // orphans of an earlier run that nobody can claim any more
     uint64_t ticked_ms; // loop time of the last tick
@@ -44,6 +47,7 @@ struct hosted {
     struct table relocked;   // inodes locked since by others, as long as there are such sessions
     bool missed_told;        // they all have `missed`
     struct table forgotten;  // sessions that ended, by id, whose records are still in the store
+    size_t n_changed;        // sessions whose records in the store are not what they should be
     // --durability strict: replies wait for a sync that covers them
     struct list held, covered; // struct request
     bool dirty, syncing;       // written since the last sync was prepared; one is running
@@ -76,11 +80,12 @@ struct attached {
     bool expired;
     bool missed;                    // while it was away after a restart, others locked what it may have held
     bool missed_before;             // that was in an earlier run, and nobody knows what they locked
-    bool kept_expired, kept_missed; // as the store has it
-    uint64_t heard_ms;              // loop time
-    size_t owed;                    // reply bytes made and not yet given to a connection
-    unsigned n_requests;            // that point here
-    bool ended;                     // gone for everybody; freed when no request points here
+    bool kept_expired, kept_missed; // as the store has it, or is owed it
+    bool record_owed;
+    uint64_t heard_ms;   // loop time
+    size_t owed;         // reply bytes made and not yet given to a connection
+    unsigned n_requests; // that point here
+    bool ended;          // gone for everybody; freed when no request points here
 };
 
 // A connection that has said hello. `attached` is NULL when it was refused or has said bye: only last words
@@ -112,12 +117,13 @@ struct request {
     bool malformed;
     bool ran;        // and must not run again should the turn fail
     bool wrote;      // the store may have changed
-    fs_ino sync_ino; // fsync: of what, else 0
+    fs_ino sync_ino; // what is synced before the reply leaves, else 0
 };
 
 // --- hosted.c: life, clock ---
 
-void hosted_init(struct hosted *hosted, struct shard *shard, struct place *place); // without its parts
+// Without its parts. log_continuous: as far as is known of the run before.
+void hosted_init(struct hosted *hosted, struct shard *shard, struct place *place, bool log_continuous);
 // Makes its parts on a store, which is owned from then on, and begins grace. start_ns: when opening began. On
 // failure the parts there are stay, to be closed.
 int hosted_start(struct hosted *hosted, struct store *store, uint64_t start_ns);
@@ -127,11 +133,13 @@ int hosted_open(struct shard *shard, struct place *place, struct hosted **ret_ho
 // Lets running jobs end, cuts everybody off, closes the store, calls closed, frees.
 void hosted_close(struct hosted *hosted, const char *why,
                   void (*closed)(struct hosted *hosted, void *context), void *context);
-int hosted_commit(struct hosted *hosted); // the turn, and with it what is owed to it
+int hosted_commit(struct hosted *hosted); // the turn, and with it what keep.h owes to the store
+void hosted_pay(struct hosted *hosted);   // the latter alone; outside of a turn
 void hosted_job_done(struct hosted *hosted);
-void hosted_tick(struct hosted *hosted);   // every SHARD_TICK_MS
-bool hosted_upkeep(struct hosted *hosted); // a piece of it; true: more to do
-void hosted_count(struct hosted *hosted);  // tells its place the usage
+void hosted_tick(struct hosted *hosted);                // every SHARD_TICK_MS
+uint64_t hosted_paused_ms(const struct hosted *hosted); // that the server was stopped since the last tick
+bool hosted_upkeep(struct hosted *hosted);              // a piece of it; true: more to do
+void hosted_count(struct hosted *hosted);               // tells its place the usage
 
 // --- client.c: connections ---
 
@@ -163,7 +171,7 @@ void attached_revoke(struct attached *attached, const char *why); // the same in
 void attached_leave(struct attached *attached, const char *why);
 void attached_heard(struct attached *attached);
 bool attached_changed(const struct attached *attached); // since its record was kept
-void attached_keep(struct attached *attached);          // its record as it is now; inside of a turn
+void attached_keep(struct attached *attached);          // its record as it is when a turn commits next
 bool attached_revoke_oldest(struct hosted *hosted); // of the expired; inside of a turn. False: there is none
 // Inside of a turn: revokes expired sessions that hold locks in the way of this one.
 void attached_clear_way(struct hosted *hosted, fs_ino ino, lock_session session, const struct fs_lock *lock);

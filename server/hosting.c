@@ -58,7 +58,7 @@ static int place_of(struct hosting *hosting, const char *fs_id, struct place **r
 
 // --- start ---
 
-static int start_shards(struct hosting *hosting, const struct run_marker *marker)
+static int start_shards(struct hosting *hosting)
 {
     uint64_t incarnation;
     env_random(hosting->options.env, &incarnation, sizeof(incarnation));
@@ -68,8 +68,6 @@ static int start_shards(struct hosting *hosting, const struct run_marker *marker
         shard->main = &hosting->mailbox;
         shard->number = i;
         shard->incarnation = incarnation;
-        shard->clean = marker->clean;
-        shard->log_continuous = marker->log_continuous;
         int result = shard_start(shard);
         if (result < 0)
             return result;
@@ -78,18 +76,13 @@ static int start_shards(struct hosting *hosting, const struct run_marker *marker
     return 0;
 }
 
-// *ret_first: there was none, so DIR is new.
-static int make_directory(const struct hosting *hosting, bool *ret_first)
+static int make_directory(const struct hosting *hosting)
 {
     char path[PATH_MAX];
     int result = fs_path(hosting, "", path);
     if (result < 0)
         return result;
-    bool first = mkdir(path, 0700) == 0;
-    if (!first && errno != EEXIST)
-        return -errno;
-    *ret_first = first;
-    return 0;
+    return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
 }
 
 static void hosting_free(struct hosting *hosting)
@@ -112,11 +105,7 @@ int hosting_start(uv_loop_t *loop, const struct hosting_options *options, struct
     hosting->data_directory = strdup(options->data_directory);
     hosting->options.data_directory = hosting->data_directory;
     hosting->shards = calloc(options->n_shards, sizeof(*hosting->shards));
-    struct run_marker marker;
-    bool first;
-    int result = hosting->data_directory && hosting->shards ? make_directory(hosting, &first) : -ENOMEM;
-    if (result == 0)
-        result = run_marker_start(hosting->data_directory, first, &marker);
+    int result = hosting->data_directory && hosting->shards ? make_directory(hosting) : -ENOMEM;
     if (result == 0)
         result = mailbox_init(&hosting->mailbox, loop);
     if (result < 0) {
@@ -124,7 +113,7 @@ int hosting_start(uv_loop_t *loop, const struct hosting_options *options, struct
         return result;
     }
     // Threads that did start cannot be taken back without a running loop; the caller ends the process.
-    result = start_shards(hosting, &marker);
+    result = start_shards(hosting);
     if (result == 0)
         *ret_hosting = hosting;
     return result;
@@ -146,7 +135,6 @@ static void on_stopped(struct message *message)
     fs_assert(uv_thread_join(&shard->thread) == 0);
     if (--hosting->n_running > 0)
         return;
-    run_marker_stop(hosting->data_directory);
     mailbox_close(&hosting->mailbox, on_mailbox_closed, hosting);
 }
 
@@ -164,7 +152,11 @@ int hosting_create(struct hosting *hosting, const char *fs_id)
 {
     char path[PATH_MAX];
     int result = fs_path(hosting, fs_id, path);
-    return result == 0 ? store_sqlite_create(path) : result;
+    if (result == 0)
+        result = store_sqlite_create(path);
+    if (result == 0)
+        run_marker_end(path);
+    return result;
 }
 
 void hosting_delete(struct hosting *hosting, const char *fs_id, bool force, hosting_done *done, void *context)

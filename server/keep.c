@@ -132,20 +132,48 @@ void keep_forget(struct hosted *hosted, const struct session *session)
     core_turn_doom(hosted->core, -ENOMEM);
 }
 
-void keep_before_commit(struct hosted *hosted)
+static int put_changed(struct hosted *hosted)
 {
-    int result = keep_owes(hosted) ? core_turn_write(hosted->core) : 0;
+    int result = 0;
+    struct table_node *node = hosted->n_changed > 0 ? table_first(&hosted->sessions) : NULL;
+    for (; node && result == 0; node = table_next(&hosted->sessions, node)) {
+        const struct attached *attached = CONTAINER_OF(node, struct attached, node);
+        if (attached->record_owed)
+            result = keep_session(hosted, attached);
+    }
+    return result;
+}
+
+static int remove_forgotten(struct hosted *hosted)
+{
+    int result = 0;
     for (struct table_node *node = table_first(&hosted->forgotten); node && result == 0;
          node = table_next(&hosted->forgotten, node)) {
         result = store_session_remove(hosted->store, node->key);
         if (result == -ENOENT)
             result = 0;
     }
-    if (result < 0)
-        core_turn_doom(hosted->core, result);
+    return result;
 }
 
-void keep_after_commit(struct hosted *hosted)
+bool keep_before_commit(struct hosted *hosted)
+{
+    if (!keep_owes(hosted))
+        return false;
+    bool wrote = store_in_transaction(hosted->store);
+    int result = core_turn_write(hosted->core);
+    if (result == 0)
+        result = put_changed(hosted);
+    if (result == 0)
+        result = remove_forgotten(hosted);
+    if (result < 0 && wrote)
+        core_turn_doom(hosted->core, result);
+    else if (result < 0 && store_in_transaction(hosted->store))
+        store_rollback(hosted->store);
+    return result == 0;
+}
+
+static void drop_forgotten(struct hosted *hosted)
 {
     struct table_node *node;
     while ((node = table_first(&hosted->forgotten))) {
@@ -154,9 +182,18 @@ void keep_after_commit(struct hosted *hosted)
     }
 }
 
+void keep_after_commit(struct hosted *hosted)
+{
+    drop_forgotten(hosted);
+    struct table_node *node = hosted->n_changed > 0 ? table_first(&hosted->sessions) : NULL;
+    for (; node; node = table_next(&hosted->sessions, node))
+        CONTAINER_OF(node, struct attached, node)->record_owed = false;
+    hosted->n_changed = 0;
+}
+
 void keep_free(struct hosted *hosted)
 {
-    keep_after_commit(hosted);
+    drop_forgotten(hosted);
     table_free(&hosted->forgotten);
 }
 
@@ -164,7 +201,6 @@ void keep_free(struct hosted *hosted)
 
 struct load {
     struct hosted *hosted;
-    bool log_continuous;
     struct attached *attached; // whose parts are coming
     int result;
 };
@@ -189,7 +225,9 @@ static int load_session(struct load *load, uint64_t id, struct reader record)
     attached->missed = attached->kept_missed = attached->missed_before = flags & RECORD_MISSED;
     if (attached->expired)
         atomic_fetch_sub(&load->hosted->place->sessions, 1);
-    attached->lost = (flags & RECORD_LOST) || !load->log_continuous;
+    attached->lost = (flags & RECORD_LOST) || !load->hosted->log_continuous;
+    if (attached->lost && !(flags & RECORD_LOST))
+        attached_keep(attached);
     session_loosen(attached->session);
     load->attached = attached;
     return 0;
@@ -230,9 +268,9 @@ static bool load_part(void *context, uint64_t id, uint32_t part, const void *byt
     return load->result == 0;
 }
 
-int keep_load(struct hosted *hosted, bool log_continuous)
+int keep_load(struct hosted *hosted)
 {
-    struct load load = {.hosted = hosted, .log_continuous = log_continuous};
+    struct load load = {.hosted = hosted};
     int result = store_session_list(hosted->store, load_part, &load);
     return result < 0 ? result : load.result;
 }

@@ -11,19 +11,22 @@ int keep_session(struct hosted *hosted, const struct attached *attached);
 // Dooms the turn when the store refuses: an effect whose reply is not kept must not be.
 void keep_reply(struct hosted *hosted, const struct request *request);
 // The session is gone: its record goes with this turn, or with the next one that commits. Until then nothing
-// that was given to others may be told to them: a restart would find the session, and it would claim.
+// that was given to others may be told to them: a restart would find the session, and it would claim. The
+// same holds for records that have changed.
 void keep_forget(struct hosted *hosted, const struct session *session);
-void keep_before_commit(struct hosted *hosted); // dooms the turn when the store refuses
-void keep_after_commit(struct hosted *hosted);  // it succeeded
+// Whether all that is owed is in the turn. A store that refuses dooms a turn that has written, no other: what
+// only looks goes on when nothing can be written any more.
+bool keep_before_commit(struct hosted *hosted);
+void keep_after_commit(struct hosted *hosted); // it succeeded, with all that was owed
 static inline bool keep_owes(const struct hosted *hosted)
 {
-    return hosted->forgotten.count > 0;
+    return hosted->forgotten.count > 0 || hosted->n_changed > 0;
 }
 void keep_free(struct hosted *hosted);
 
 // At the start, outside of a turn: makes the sessions that were there before. -EUCLEAN when a record makes no
 // sense. When the log is not continuous they are there only to be told from strangers: `lost`.
-int keep_load(struct hosted *hosted, bool log_continuous);
+int keep_load(struct hosted *hosted);
 
 // Would keep_load() take this part of a session? Any thread.
 bool keep_part_valid(uint32_t part, const void *bytes, size_t n);

@@ -14,6 +14,7 @@
     COUNTER(attaches_refused, "Sessions refused.")                                       \
     COUNTER(turns, "Turns, each one transaction at most.")                               \
     COUNTER(commit_failures, "Turns whose commit failed and that ran again one by one.") \
+    COUNTER(syncs, "Syncs of a file or of everything that replies waited for.")          \
     COUNTER(bytes_read, "Bytes of file data sent to clients.")                           \
     COUNTER(bytes_written, "Bytes of file data received from clients.")
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// DIR/running; see run_marker.h. Main thread, at start and stop. Invariant: while a server runs the file
-// never says "clean"; a file that is missing or makes no sense says nothing good.
+// See run_marker.h. On the file system's shard, and the main thread when it is made. Invariant: while the
+// file system is open the file never says "clean"; a file that is missing or makes no sense says nothing
+// good.
 #include "server/run_marker.h"
 #include "fs/base/check.h"
 #include "fs/base/log.h"
@@ -45,29 +46,44 @@ static int remove_marker(int directory_fd, int error)
     return fsync(directory_fd) < 0 ? -errno : 0;
 }
 
-int run_marker_start(const char *directory, bool first, struct run_marker *ret_marker)
+static int open_directory(const char *directory)
 {
-    _cleanup_(closep) int directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (directory_fd < 0)
-        return -errno;
-    char boot[WORD_LENGTH + 1], before[WORD_LENGTH + 1];
-    read_word(AT_FDCWD, "/proc/sys/kernel/random/boot_id", boot);
-    read_word(directory_fd, "running", before);
-    bool clean = first || strcmp(before, CLEAN) == 0;
-    struct run_marker marker = {.clean = clean,
-                                .log_continuous = clean || (boot[0] && strcmp(boot, before) == 0)};
-    int result = write_word(directory_fd, boot[0] ? boot : "unknown");
-    if (result < 0)
-        result = remove_marker(directory_fd, result);
-    if (result == 0)
-        *ret_marker = marker;
-    return result;
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? -errno : fd;
 }
 
-void run_marker_stop(const char *directory)
+static void read_boot(char boot[WORD_LENGTH + 1])
 {
-    _cleanup_(closep) int directory_fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int result = directory_fd < 0 ? -errno : write_word(directory_fd, CLEAN);
+    read_word(AT_FDCWD, "/proc/sys/kernel/random/boot_id", boot);
+}
+
+void run_marker_read(const char *directory, struct run_marker *ret_marker)
+{
+    char boot[WORD_LENGTH + 1], before[WORD_LENGTH + 1] = "";
+    _cleanup_(closep) int directory_fd = open_directory(directory);
+    read_boot(boot);
+    if (directory_fd >= 0)
+        read_word(directory_fd, "running", before);
+    bool clean = strcmp(before, CLEAN) == 0;
+    *ret_marker = (struct run_marker){.clean = clean,
+                                      .log_continuous = clean || (boot[0] && strcmp(boot, before) == 0)};
+}
+
+int run_marker_begin(const char *directory)
+{
+    char boot[WORD_LENGTH + 1];
+    _cleanup_(closep) int directory_fd = open_directory(directory);
+    if (directory_fd < 0)
+        return directory_fd;
+    read_boot(boot);
+    int result = write_word(directory_fd, boot[0] ? boot : "unknown");
+    return result < 0 ? remove_marker(directory_fd, result) : 0;
+}
+
+void run_marker_end(const char *directory)
+{
+    _cleanup_(closep) int directory_fd = open_directory(directory);
+    int result = directory_fd < 0 ? directory_fd : write_word(directory_fd, CLEAN);
     if (result < 0)
         log_warn("run-marker", "directory=%s error=%s", directory, strerror(-result));
 }

@@ -34,8 +34,6 @@ struct shard {
     struct mailbox *main; // where results go
     unsigned number;
     uint64_t incarnation; // of this run of the server
-    bool clean;           // the run before ended with a clean stop
-    bool log_continuous;  // what the run before acknowledged is all there
     uint64_t started_ms;  // loop time
     uv_thread_t thread;
     uv_loop_t loop;
@@ -54,7 +52,7 @@ struct shard {
     void (*on_stopped)(struct message *message);
 };
 
-// Starts its thread. The fields up to log_continuous have been set.
+// Starts its thread. The fields up to incarnation have been set.
 int shard_start(struct shard *shard);
 
 // From the main thread; the work happens on the shard's.

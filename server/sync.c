@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What must be on stable storage before a reply leaves: an fsync's file, or in strict mode everything. The
-// waiting happens off the loop. Invariant: a job counts in hosted->n_jobs from its start until its requests
-// are finished.
+// What must be on stable storage before a reply leaves: the file of an fsync or of a write through an O_SYNC
+// descriptor, or in strict mode everything. The waiting happens off the loop. Invariant: a job counts in
+// hosted->n_jobs from its start until its requests are finished.
 #include "fs/base/log.h"
 #include "server/hosted.h"
+#include "server/metrics.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,7 @@ static int start(struct hosted *hosted, fs_ino ino, struct request *request, uv_
     }
     fs_assert(uv_queue_work(&hosted->shard->loop, &job->work, run, done) == 0);
     hosted->n_jobs++;
+    METRICS_ADD(syncs, 1);
     return 0;
 }
 

@@ -137,29 +137,32 @@ static void take_back(struct request *request)
     request->reply = NULL;
 }
 
-void turn_settle(struct hosted *hosted, bool wrote)
+// One that ends its session adds to the turn what that gives to others: it leaves after what was made before.
+static void finish_turn(struct hosted *hosted, bool strict)
 {
-    struct list done;
-    list_init(&done);
-    hosted->dirty |= wrote;
-    if (keep_owes(hosted)) {
-        list_for_each (unsafe, &hosted->turn)
-            take_back(LIST_ENTRY(unsafe, struct request, node));
-    }
-    bool strict = hosted->shard->options->durability_strict;
-    bool hold = strict && (hosted->dirty || hosted->syncing);
     struct list *node;
-    while ((node = list_pop(&hosted->turn)))
-        list_push(hold ? &hosted->held : &done, node);
-    while ((node = list_pop(&done))) {
+    while ((node = list_pop(&hosted->turn))) {
         struct request *request = LIST_ENTRY(node, struct request, node);
-        if (request->sync_ino && !strict)
+        if (keep_owes(hosted))
+            take_back(request);
+        if (strict && (hosted->dirty || hosted->syncing))
+            list_push(&hosted->held, node);
+        else if (request->sync_ino && !strict)
             sync_file(request);
         else
             request_finish(request);
     }
-    if (hold)
-        sync_held(hosted);
+}
+
+void turn_settle(struct hosted *hosted, bool wrote)
+{
+    hosted->dirty |= wrote;
+    if (hosted->settling)
+        return;
+    hosted->settling = true;
+    finish_turn(hosted, hosted->shard->options->durability_strict);
+    hosted->settling = false;
+    sync_held(hosted);
     hosted_flush(hosted);
 }
 
@@ -305,7 +308,8 @@ static void run_again(struct hosted *hosted, int error)
     core_hold_orphans(hosted->core, true);
     while ((node = list_pop(&again))) {
         struct request *request = LIST_ENTRY(node, struct request, node);
-        if (request->frame && !request->ran && !request->malformed)
+        // Who was fenced meanwhile does nothing any more.
+        if (request->frame && !request->ran && !request->malformed && !request->attached->ended)
             run_alone(hosted, request);
         list_push(&hosted->turn, node);
     }

@@ -196,7 +196,7 @@ static void log_attach(const struct attached *attached, const struct attach *att
 // --- the answer ---
 
 static struct out *welcome_frame(struct attached *attached, const struct attach *attach,
-                                 const struct fs_attr *root, bool resumed)
+                                 const struct fs_attr *root, bool resumed, bool lost)
 {
     const struct session *session = attached->session;
     const struct shard *shard = attached->hosted->shard;
@@ -207,7 +207,7 @@ static struct out *welcome_frame(struct attached *attached, const struct attach 
         .resumed = resumed,
         .claims = attached->claim != CLAIM_DONE,
         .incarnation = shard->incarnation,
-        .log_continuous = shard->log_continuous,
+        .log_continuous = attached->hosted->log_continuous && !lost,
         .n_slots = SESSION_SLOTS,
         .lease_ms = shard->options->lease_ms,
         .identity = session->identity.how,
@@ -317,7 +317,7 @@ void welcome(struct shard *shard, struct hosted *hosted, struct attach *attach, 
     note_client(attached, attach);
     log_attach(attached, attach, resumed);
     settle_claims(attached, lost);
-    turn_tell(attached, welcome_frame(attached, attach, &root, resumed), client->number);
+    turn_tell(attached, welcome_frame(attached, attach, &root, resumed, lost != NULL), client->number);
     if (resumed)
         attached_tell_grants_again(attached);
     attach_free(attach);

@@ -280,8 +280,8 @@ static void claim(unsigned number, struct sim_open *open)
     if (!open->locked)
         return;
     body = writer_on(bytes, sizeof(bytes));
-    wire_put_setlk_request(
-        &body, &(struct wire_setlk_request){.open_id = open->id, .lock = open->lock, .how = WIRE_SETLK_RECLAIM});
+    wire_put_setlk_request(&body, &(struct wire_setlk_request){
+                                      .open_id = open->id, .lock = open->lock, .how = WIRE_SETLK_RECLAIM});
     submit(number, (struct job *)open, WIRE_SETLK, RPC_RECLAIM, bytes, sizeof(bytes) - body.left,
            lock_claimed);
 }

@@ -130,16 +130,14 @@ static void start(void *context)
     server.up = true;
     server.turn_planned = false;
     server.life++;
-    server.shard = (struct shard){.options = &server.options,
-                                  .incarnation = server.life,
-                                  .log_continuous = log_continuous,
-                                  .started_ms = world_now_us() / SIM_MS};
+    server.shard = (struct shard){
+        .options = &server.options, .incarnation = server.life, .started_ms = world_now_us() / SIM_MS};
     list_init(&server.shard.hosted);
     list_init(&server.shard.clients);
     server.place = (struct place){.shard = &server.shard};
     server.hosted = calloc(1, sizeof(*server.hosted));
     fs_assert(server.hosted);
-    hosted_init(server.hosted, &server.shard, &server.place);
+    hosted_init(server.hosted, &server.shard, &server.place, log_continuous);
     fs_assert(hosted_start(server.hosted, server.store, world_now_us() * 1000u) == 0);
     world_trace("server starts, life %u, %zu sessions", server.life, server.hosted->sessions.count);
     world_after(SHARD_TICK_MS * SIM_MS, tick, (void *)(uintptr_t)server.life);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How berthd starts and stops: the ready line, its files' modes, what a wrong start is told, in one line and at once."""
 import errno
+import glob
 import os
 import re
 import resource
@@ -242,10 +243,10 @@ class Restart(unittest.TestCase):
         self.before.write(1, 0, b"kept")
         self.before.unlink(self.before.root, "f")
 
-    def attach(self, session=(0, 0)):
+    def attach(self, session=(0, 0), access_point=None):
         client = raw.Client("unix:" + os.path.join(self.server.directory, "data.sock"))
         self.addCleanup(client.close)
-        client.hello(self.ap, session=session)
+        client.hello(access_point or self.ap, session=session)
         return client
 
     def check_claims(self):
@@ -296,12 +297,54 @@ class Restart(unittest.TestCase):
         before.call("reclaimed")
         harness.wait_for(lambda: self.gone(client), 10)
 
-    def test_another_boot_is_told(self):
+    def lose_power(self):
+        """As if the host had booted since: of each file system that was open."""
         self.server.kill9()
-        with open(os.path.join(self.server.directory, "running"), "w") as f:
-            f.write("00000000-0000-0000-0000-000000000000")
+        for marker in glob.glob(os.path.join(self.server.directory, "fs", "*", "running")):
+            with open(marker, "r+") as f:
+                if f.read(5) != "clean":
+                    f.seek(0)
+                    f.write("00000000-0000-0000-0000-000000000000")
         self.server.start()
+
+    def check_lost(self):
+        welcome = self.attach(self.before.welcome.session).welcome
+        self.assertEqual((welcome.resumed, welcome.claims, welcome.log_continuous), (0, 1, 0))
+
+    def test_another_boot_is_told(self):
+        self.lose_power()
         self.assertEqual(self.attach().welcome.log_continuous, 0)
+        self.check_lost()
+
+    def test_who_comes_back_late_is_told_too(self):
+        for again in (self.server.kill9, self.server.stop):
+            with self.subTest(again.__name__):
+                self.lose_power()
+                self.attach()
+                again()
+                self.server.start()
+                self.assertEqual(self.attach().welcome.log_continuous, 1)
+                self.check_lost()
+                self.before = self.attach()
+
+    def test_file_system_not_opened_after_the_power_loss(self):
+        fs = self.server.fs_create()
+        other = self.server.ap_create(fs)
+        for again in (self.server.kill9, self.server.stop):
+            with self.subTest(again.__name__):
+                self.lose_power()
+                self.attach(access_point=other)
+                again()
+                self.server.start()
+                self.check_lost()
+                self.before = self.attach()
+
+    def test_file_system_closed_in_order_before_the_power_loss(self):
+        other = self.server.ap_create(self.server.fs_create())
+        self.server.restart()
+        self.attach(access_point=other)
+        self.lose_power()
+        self.check_claims()
 
 
 if __name__ == "__main__":

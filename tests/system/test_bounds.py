@@ -271,12 +271,17 @@ class Grace(Restarted):
         for writer in writers:
             writer.call("reopen", handle(file) + u64(1) + u32(raw.READ | raw.WRITE))
             writer.call("reclaimed")
-        before, sent, rests = self.rss(), 0, []
-        for writer in writers:
-            data = b"".join(writer.request("write", u64(1) + u64(0) + u8(0) + blob(bytes(MIB)), slot) for slot in range(2, 12))
-            n = self.push(writer, data, 0.01)
-            sent += n
-            rests.append(data[n:])
+        before = self.rss()
+        body = u64(1) + u64(0) + u8(0) + blob(bytes(MIB))
+        rests = [b"".join(writer.request("write", body, slot) for slot in range(2, 12)) for writer in writers]
+        sent, more = 0, 1
+        while more:  # a busy machine may make the server look full
+            more = 0
+            for i, writer in enumerate(writers):
+                n = self.push(writer, rests[i], 0.01)
+                rests[i] = rests[i][n:]
+                more += n
+            sent += more
         self.told("writes of 1 MiB parked by 85", ("sent", sent), ("held", self.rss() - before))
         self.assertGreater(sent, 512 * MIB)
         self.assertLess(sent, (512 + 48) * MIB)

@@ -3,14 +3,13 @@
 or the server; what it held is still its own when it comes back, unless another needed it; and until all have come back
 after a restart, nobody changes anything."""
 import errno
-import os
-import signal
 import time
 import unittest
 
 import harness
 import raw_client as raw
 from raw_client import Closed, Refused, handle, lock, name, u32, u64
+from test_restart import stopped
 from test_wire import Wire
 
 LEASE_SECONDS = 2
@@ -218,6 +217,27 @@ class Grace(Sessions):
         self.bye(one)
         self.bye(two)
 
+    def test_the_servers_own_pause_is_no_part_of_grace(self):
+        one, two = self.alone(), self.alone()
+        file = one.create(one.root, "g7", 1).handle
+        one.setlk(1, WHOLE)
+        two.open(file, 1, raw.READ | raw.WRITE)
+        self.crash()
+        two = self.back(two)
+        two.call("reopen", handle(file) + u64(1) + u32(raw.READ | raw.WRITE))
+        two.call("reclaimed")
+        with stopped(self.server.process.pid):
+            time.sleep(LEASE_SECONDS + 1)  # the length of the pause is what is tested
+            two.send(two.request("setlk", u64(1) + WHOLE + u64(0) + b"\0", 7))
+        self.quiet(two)
+        one = self.back(one)
+        one.call("reopen", handle(file) + u64(1) + u32(raw.READ | raw.WRITE))
+        one.call("setlk", u64(1) + WHOLE + u64(0) + b"\1")
+        one.call("reclaimed")
+        self.assertEqual(two.receive()[3], errno.EAGAIN)
+        self.bye(one)
+        self.bye(two)
+
     def test_late_claim_of_what_another_locked_since_is_refused(self):
         one, two = self.alone(), self.alone()
         files = [one.create(one.root, "g5%d" % i, 1 + i).handle for i in range(2)]
@@ -312,12 +332,9 @@ class Courtesy(Sessions):
         file = one.create(one.root, "k4", 1).handle
         one.setlk(1, WHOLE)
         two.open(file, 1, raw.READ | raw.WRITE)
-        os.kill(self.server.process.pid, signal.SIGSTOP)
-        try:
+        with stopped(self.server.process.pid):
             time.sleep(LEASE_SECONDS + 1)  # the length of the pause is what is tested
             two.send(two.request("setlk", u64(1) + WHOLE + u64(0) + b"\0", 7))
-        finally:
-            os.kill(self.server.process.pid, signal.SIGCONT)
         self.assertEqual(two.receive()[3], errno.EAGAIN)
         one.write(1, 0, b"still mine")
 
