@@ -54,6 +54,7 @@ void op_read(fuse_req_t fuse, fuse_ino_t id, size_t size, off_t offset, struct f
         return;
     request->open_id = fi->fh;
     request->node_id = id;
+    request->offset = (uint64_t)offset;
     request->size = MIN(size, FS_IO_MAX);
     request->keep = is_for_pages(request->mount, fi);
     struct wire_read_request message = {

@@ -6,6 +6,7 @@
 #ifndef BERTH_CLIENT_NOTIFY_H
 #define BERTH_CLIENT_NOTIFY_H
 
+#include "client/gaps.h"
 #include "fs/base/list.h"
 #include "fs/types.h"
 #include <pthread.h>
@@ -26,6 +27,8 @@ struct notify_job {
     char name[FS_NAME_MAX + 1]; // "" is no name: only waits
     const uint64_t *ids;        // the inodes; the submitter's
     size_t n_ids;
+    const struct byte_range *first; // ranges that are dropped before; the submitter's, or NULL
+    size_t n_first;
     void (*done)(struct notify_job *job);
 
     struct list node; // owned by notify until done

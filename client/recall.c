@@ -25,6 +25,8 @@ struct recall {
     uint64_t barrier_id; // the inode whose attributes go when the name's directory was free; 0: none
     uint64_t *ids;       // of pages; owned
     size_t n_ids;
+    struct byte_range *gaps; // between reads under way on them; owned, or NULL
+    size_t n_gaps;
 };
 
 static bool knows_epochs(const struct mount *mount)
@@ -74,6 +76,7 @@ static void settle(struct recall *recall)
         return;
     list_remove(&recall->node);
     free(recall->ids);
+    free(recall->gaps);
     free(recall);
 }
 
@@ -93,8 +96,12 @@ static void pages_done(struct notify_job *job);
 static void submit_pages(struct recall *recall)
 {
     mark_dropping(recall->mount, recall, 1);
-    recall->pages = (struct notify_job){
-        .kind = NOTIFY_PAGES, .ids = recall->ids, .n_ids = recall->n_ids, .done = pages_done};
+    recall->pages = (struct notify_job){.kind = NOTIFY_PAGES,
+                                        .ids = recall->ids,
+                                        .n_ids = recall->n_ids,
+                                        .first = recall->gaps,
+                                        .n_first = recall->n_gaps,
+                                        .done = pages_done};
     recall->pages_out = true;
     notify_submit(recall->mount->notify, &recall->pages);
 }
@@ -117,6 +124,7 @@ static void pages_done(struct notify_job *job)
             node->read_behind = false;
     }
     recall->n_ids = n;
+    recall->n_gaps = 0;
     if (n > 0)
         submit_pages(recall);
     else
@@ -250,13 +258,38 @@ static int gather_pages(struct recall *recall)
     return 0;
 }
 
+// A page that is being read is not there yet, and its read may wait for a server that is away: what lies
+// between goes first.
+static int gather_gaps(struct recall *recall)
+{
+    size_t n = 0;
+    list_for_each (at, &recall->mount->requests)
+        n += LIST_ENTRY(at, struct request, node)->keep;
+    struct byte_range *reads = malloc(MAX(n, 1) * sizeof(*reads));
+    recall->gaps = malloc((n + recall->n_ids) * sizeof(*recall->gaps));
+    if (!reads || !recall->gaps) {
+        free(reads);
+        return -ENOMEM;
+    }
+    n = 0;
+    list_for_each (at, &recall->mount->requests) {
+        const struct request *request = LIST_ENTRY(at, struct request, node);
+        if (request->keep && request->size > 0)
+            reads[n++] = (struct byte_range){
+                .id = request->node_id, .start = request->offset, .end = request->offset + request->size - 1};
+    }
+    recall->n_gaps = gaps_between(reads, n, recall->ids, recall->n_ids, recall->gaps);
+    free(reads);
+    return 0;
+}
+
 // A mount that cannot drop what it keeps is worse than none.
 static void sweep(struct mount *mount, uint64_t number)
 {
     recall_all_names(mount);
     drop_attributes_of_all(mount);
     struct recall *recall = recall_new(mount, number);
-    if (!recall || gather_pages(recall) < 0) {
+    if (!recall || gather_pages(recall) < 0 || (recall->n_ids > 0 && gather_gaps(recall) < 0)) {
         mount_fail(mount, "no memory to drop what the kernel keeps");
         return;
     }

@@ -63,7 +63,7 @@ def two_files(client):
 
 
 def write(_client, _state, slot):
-    return "write", u64(1) + u64(slot * 65536) + blob(bytes(65536))
+    return "write", u64(1) + u64(slot * 65536) + u8(0) + blob(bytes(65536))
 
 
 def create(client, _state, slot):
