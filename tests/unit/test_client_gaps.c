@@ -4,6 +4,7 @@
 #include "fs/base/check.h"
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include <cmocka.h>
