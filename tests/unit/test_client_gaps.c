@@ -55,7 +55,8 @@ static void test_gaps_and_reads_make_up_the_file(void **state)
         size_t n_reads = draw(READS + 1);
         for (size_t i = 0; i < n_reads; i++) {
             size_t inode = draw(INODES + 1); // one that is not asked about, too
-            uint64_t start = draw(PAGES * PAGE), end = MIN(start + draw(9 * PAGE), PAGES * PAGE - 1);
+            uint64_t start = draw(PAGES * PAGE), end = start + draw(9 * PAGE);
+            end = MIN(end, PAGES * PAGE - 1);
             reads[i] = (struct byte_range){.id = inode < INODES ? ids[inode] : 5, .start = start, .end = end};
             for (uint64_t page = start / PAGE; page <= end / PAGE; page++)
                 read_page[inode][page] = true;
