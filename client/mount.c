@@ -190,10 +190,12 @@ static void on_timer(uv_timer_t *timer)
 static void on_check(uv_check_t *check)
 {
     struct mount *mount = check->data;
-    uint64_t recall_due = recall_tick(mount);
-    uint64_t due = requests_tick(mount), rpc_due = rpc_tick(mount->rpc);
+    const uint64_t dues[] = {recall_tick(mount), requests_tick(mount), rpc_tick(mount->rpc),
+                             locks_tick(mount)};
+    uint64_t due = UINT64_MAX;
     transport_flush(mount->transport);
-    due = MIN(MIN(due, rpc_due), MIN(locks_tick(mount), recall_due));
+    for (size_t i = 0; i < ARRAY_LEN(dues); i++)
+        due = MIN(due, dues[i]);
     if (due == UINT64_MAX) {
         uv_timer_stop(&mount->timer);
         return;

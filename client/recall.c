@@ -477,5 +477,6 @@ uint64_t recall_tick(struct mount *mount)
     uint64_t now = env_monotonic_ns(&mount->env);
     tick_lease(mount, now);
     tell_forgotten(mount);
-    return MIN(tick_names(mount, now), lease_lapse_ns(&mount->lease));
+    uint64_t names_ns = tick_names(mount, now), lapse_ns = lease_lapse_ns(&mount->lease);
+    return MIN(names_ns, lapse_ns);
 }
