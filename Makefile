@@ -202,8 +202,8 @@ $(COHERENCE):
 
 # --- simulation: many clients and a server in one process on virtual time; its own conn and shard, the rest is the real code ---
 
-SIM_SERVER := attach attached catalogue catalogue_db client credentials dispatch frame grace hosted keep metrics \
-              run_marker session sync turn welcome address
+SIM_SERVER := attach attached catalogue catalogue_db client credentials dispatch frame grace hosted keep lease leases \
+              metrics recall run_marker session sync turn welcome address
 SIM_O := $(call objects,tests/sim/*.c server/op_*.c) $(SIM_SERVER:%=$(BUILD)/obj/server/%.o) $(BUILD)/obj/client/rpc.o
 SIM_WRAPS := keep_reply grace_parks grace_check_claim lock_release_session session_admit attached_tell_grants_again \
              grace_start session_loosen session_granted attached_tick core_turn_commit lock_set

@@ -150,6 +150,7 @@ static void describe(struct attach *attach, const struct access_point *ap, const
     attach->session_high = hello->session_high;
     attach->session_low = hello->session_low;
     attach->version = hello->version;
+    attach->want_leases = hello->want_leases;
     log_text(attach->client_name, sizeof(attach->client_name), hello->client_name.bytes,
              hello->client_name.length);
     memcpy(attach->identity.access_point, ap->id, sizeof(attach->identity.access_point));

@@ -22,7 +22,8 @@ struct attach {
     struct session_identity identity; // its groups are owned
     uint64_t session_high, session_low;
     uint16_t version;
-    uint32_t seq;                        // of the hello
+    uint32_t seq; // of the hello
+    bool want_leases;
     char client_name[SESSION_TEXT_SIZE]; // printable
 };
 

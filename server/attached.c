@@ -73,6 +73,7 @@ int attached_new(struct hosted *hosted, const struct session_identity *identity,
     attached->session = session;
     attached->hosted = hosted;
     attached->heard_ms = uv_now(&hosted->shard->loop);
+    list_init(&attached->parked);
     METRICS_ADD(sessions, 1);
     atomic_fetch_add(&hosted->place->sessions, 1);
     *ret_attached = attached;
@@ -81,20 +82,15 @@ int attached_new(struct hosted *hosted, const struct session_identity *identity,
 
 // --- the end ---
 
-static void free_ended(struct attached *attached)
+void attached_put(struct attached *attached)
 {
+    fs_assert(attached->n_requests > 0);
+    attached->n_requests--;
     if (!attached->ended || attached->n_requests > 0)
         return;
     attached->hosted->shard->n_ended++;
     session_destroy(attached->session);
     free(attached);
-}
-
-void attached_put(struct attached *attached)
-{
-    fs_assert(attached->n_requests > 0);
-    attached->n_requests--;
-    free_ended(attached);
 }
 
 static void release_opens(struct attached *attached)
@@ -128,11 +124,15 @@ static void part_client(struct attached *attached, const char *why)
     conn_close_when_sent(client->conn, why);
 }
 
-// Nobody finds it any more.
-static void leave_tables(struct attached *attached)
+// Nobody finds it any more. `lingers`: its client does not know, and keeps what it has leases on. The caller
+// counts as a request until it is done: with the last parked one the session would be freed.
+static void leave_tables(struct attached *attached, bool lingers)
 {
     struct hosted *hosted = attached->hosted;
+    fs_assert(attached->n_requests > 0);
     attached->ended = true;
+    turn_drop_parked(attached);
+    leases_end(attached, lingers);
     if (attached->session->root != 0)
         --*rooted(hosted, attached->session->root);
     table_remove(&hosted->sessions, &attached->node);
@@ -154,35 +154,38 @@ static void log_end(const char *event, const struct attached *attached, const ch
 
 void attached_discard(struct attached *attached)
 {
-    leave_tables(attached);
-    free_ended(attached);
+    attached->n_requests++;
+    leave_tables(attached, false);
+    attached_put(attached);
 }
 
 void attached_leave(struct attached *attached, const char *why)
 {
     struct client *client = attached->client;
     log_end("detach", attached, why);
+    attached->n_requests++;
     release_opens(attached);
-    leave_tables(attached);
+    leave_tables(attached, false);
     if (client) {
         client->attached = NULL;
         attached->client = NULL;
         conn_close(client->conn, why);
     }
-    free_ended(attached);
+    attached_put(attached);
 }
 
 static void give_back(struct attached *attached, const char *event, const char *why)
 {
     struct hosted *hosted = attached->hosted;
     log_end(event, attached, why);
+    attached->n_requests++;
     part_client(attached, why);
-    leave_tables(attached);
+    leave_tables(attached, !attached->said_bye);
     lock_release_session(hosted->locks, attached->session->id_low);
     release_opens(attached);
     keep_forget(hosted, attached->session);
     hosted->upkeep_due = hosted->usage_due = true;
-    free_ended(attached);
+    attached_put(attached);
 }
 
 void attached_revoke(struct attached *attached, const char *why)
@@ -212,6 +215,7 @@ static void expire(struct attached *attached)
     log_info("expire", "session=%u fs=%s connected=%d opens=%zu why=%s", attached->session->number,
              attached->hosted->id, attached->client != NULL, attached->session->opens.count,
              "nothing was heard of it for a lease time");
+    leases_expire(attached);
 }
 
 void attached_heard(struct attached *attached)
@@ -300,9 +304,8 @@ static void look_at(struct attached *attached, uint64_t now_ms, uint64_t paused_
         attached_keep(attached);
 }
 
-static void look_at_all(struct hosted *hosted, uint64_t now_ms)
+static void look_at_all(struct hosted *hosted, uint64_t now_ms, uint64_t paused_ms)
 {
-    uint64_t paused_ms = hosted_paused_ms(hosted);
     for (struct table_node *node = table_first(&hosted->sessions), *next; node; node = next) {
         next = table_next(&hosted->sessions, node);
         look_at(attached_of(node), now_ms, paused_ms);
@@ -321,11 +324,11 @@ static bool has_expired(const struct hosted *hosted)
 
 void attached_tick(struct hosted *hosted)
 {
-    uint64_t now_ms = uv_now(&hosted->shard->loop);
+    uint64_t now_ms = uv_now(&hosted->shard->loop), paused_ms = hosted_paused_ms(hosted);
     bool wrote = false;
     int result = core_turn_begin(hosted->core);
     if (result == 0) {
-        look_at_all(hosted, now_ms);
+        look_at_all(hosted, now_ms, paused_ms);
         if (has_expired(hosted))
             clear_way_of_waiters(hosted);
         wrote = store_in_transaction(hosted->store);
@@ -333,6 +336,7 @@ void attached_tick(struct hosted *hosted)
     }
     if (result < 0)
         log_warn("session-record", "fs=%s error=%s", hosted->id, strerror(-result));
+    recall_tick(&hosted->recall, now_ms, paused_ms, hosted->shard->options->lease_ms);
     hosted->ticked_ms = now_ms;
     turn_settle(hosted, wrote);
 }
@@ -358,7 +362,7 @@ void attached_granted(void *context, lock_session low, uint64_t ticket)
     fs_assert(wait);
     grace_locked(hosted, wait->ino);
     session_grant(attached->session, ticket);
-    turn_tell(attached, granted_frame(ticket), 0);
+    turn_tell(attached, WIRE_GRANTED, granted_frame(ticket), 0);
 }
 
 // Grants that were told to a connection that is gone may not have arrived: again, in their order.
@@ -369,6 +373,6 @@ void attached_tell_grants_again(struct attached *attached)
     for (uint64_t i = first; i < session->n_grants; i++) {
         uint64_t ticket = session->grants[i % SESSION_GRANTS_KEPT];
         if (ticket)
-            turn_tell(attached, granted_frame(ticket), 0);
+            turn_tell(attached, WIRE_GRANTED, granted_frame(ticket), 0);
     }
 }

@@ -45,6 +45,16 @@ int call_open(struct call *call, uint64_t open_id, struct session_open **ret_ope
 // With open_id 0 as call_handle(), *ret_file NULL; else the open must be of that inode.
 int call_handle_or_open(struct call *call, wire_handle handle, uint64_t open_id, struct core_file **ret_file);
 int call_writable(const struct call *call); // -EROFS on a read-only session
+// What of a reply the client may keep: WIRE_LEASE_*.
+uint8_t call_lease_attr(struct call *call, fs_ino ino);
+uint8_t call_lease_name(struct call *call, fs_ino directory, struct fs_name name);
+static inline uint8_t call_lease_entry(struct call *call, fs_ino directory, struct fs_name name, fs_ino ino)
+{
+    return call_lease_name(call, directory, name) | call_lease_attr(call, ino);
+}
+int call_lease_data(struct call *call, fs_ino ino, uint8_t *ret_lease); // 0, CORE_WAIT, -ENOMEM
+// 0: nobody keeps what pages that this session wrote to the inode have made old. CORE_WAIT.
+int call_settled(struct call *call, fs_ino ino);
 // For a call whose reply, made before a restart, is given again: makes the open that it granted.
 int call_open_again(struct call *call, struct reader reply);
 

@@ -43,25 +43,39 @@ void client_wake(struct client *client)
     list_push(&attached->hosted->ready, &client->ready);
 }
 
-static const char *frame_refused(const struct client *client)
+// These wait for nothing: requests of others wait for them.
+static bool is_of_leases(uint16_t op)
+{
+    return op == WIRE_DROPPED || op == WIRE_CLEARED || op == WIRE_KEPT;
+}
+
+static const char *frame_refused(const struct client *client, const struct frame *frame)
 {
     if (!client->attached)
         return "a request without a session";
     if (!client->welcomed)
         return "a request before the answer to hello";
-    return client->n_frames == SESSION_SLOTS ? "more requests than slots" : NULL;
+    bool waits = frame->header.slot != 0 || !is_of_leases(frame->header.op);
+    return waits && client->n_frames == SESSION_SLOTS ? "more requests than slots" : NULL;
 }
 
 static void client_frame(struct conn *conn, struct frame *frame)
 {
     struct client *client = conn->owner;
-    const char *why = frame_refused(client);
+    const char *why = frame_refused(client, frame);
     if (why) {
         conn_frame_free(conn, frame);
         conn_expel(conn, why);
         return;
     }
     attached_heard(client->attached);
+    if (frame->header.slot == 0 && is_of_leases(frame->header.op)) {
+        bool well_formed = leases_frame(client->attached, frame);
+        conn_frame_free(conn, frame);
+        if (!well_formed)
+            conn_expel(conn, "a malformed event");
+        return;
+    }
     list_push(&client->frames, &frame->node);
     client->n_frames++;
     client_wake(client);
@@ -117,4 +131,5 @@ void client_link(struct client *client, struct attached *attached)
 {
     client->attached = attached;
     attached->client = client;
+    conn_set_parked(client->conn, attached->parked_bytes);
 }

@@ -16,7 +16,8 @@
 #define SEND_PARTS_MAX 64u
 
 static atomic_uint n_conns;
-static atomic_size_t n_held; // request bytes of all connections
+static atomic_size_t n_held;   // request bytes of all connections
+static atomic_size_t n_parked; // the same of parked requests
 
 unsigned conn_count(void)
 {
@@ -31,6 +32,18 @@ static size_t held_max(void)
                                                                                      : CONN_HELD_LITTLE;
 }
 
+// Who waits for others must be heard by those who wait for it.
+static size_t parked_max(void)
+{
+    return atomic_load_explicit(&n_parked, memory_order_relaxed) < CONN_PARKED_TOTAL_MAX ? SIZE_MAX
+                                                                                         : CONN_HELD_MAX;
+}
+
+static bool may_read(const struct conn *conn)
+{
+    return conn->held < held_max() && conn->parked < parked_max();
+}
+
 // --- events ---
 
 static void on_poll(uv_poll_t *poll, int status, int events);
@@ -40,7 +53,7 @@ static void update_events(struct conn *conn)
     if (conn->closing || conn->left)
         return;
     int events = list_empty(&conn->out) ? 0 : UV_WRITABLE;
-    if (!conn->last_words && conn->held < held_max() && conn->out_length < CONN_OUT_MAX)
+    if (!conn->last_words && may_read(conn) && conn->out_length < CONN_OUT_MAX)
         events |= UV_READABLE;
     if (events)
         fs_assert(uv_poll_start(&conn->poll, events, on_poll) == 0);
@@ -239,7 +252,7 @@ static void read_some(struct conn *conn)
     uint8_t stage[STAGE_SIZE];
     size_t total = 0;
     bool full = true;
-    while (full && total < READ_TURN_MAX && conn->held < held_max() && !conn->closing && !conn->left &&
+    while (full && total < READ_TURN_MAX && may_read(conn) && !conn->closing && !conn->left &&
            !conn->last_words) {
         ssize_t n = receive(conn, stage, &full);
         if (n < 0 && errno == EINTR)
@@ -276,12 +289,42 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         update_events(conn);
 }
 
-void conn_frame_free(struct conn *conn, struct frame *frame)
+static void let_go(struct conn *conn, const struct frame *frame)
 {
     fs_assert(conn->held >= frame->header.length);
     conn->held -= frame->header.length;
     atomic_fetch_sub_explicit(&n_held, frame->header.length, memory_order_relaxed);
+}
+
+void conn_frame_free(struct conn *conn, struct frame *frame)
+{
+    let_go(conn, frame);
     free(frame);
+    update_events(conn);
+}
+
+void conn_frame_park(struct conn *conn, struct frame *frame)
+{
+    let_go(conn, frame);
+    conn->parked += frame->header.length;
+    atomic_fetch_add_explicit(&n_parked, frame->header.length, memory_order_relaxed);
+    update_events(conn);
+}
+
+void conn_parked_free(struct conn *conn, struct frame *frame)
+{
+    atomic_fetch_sub_explicit(&n_parked, frame->header.length, memory_order_relaxed);
+    if (conn) {
+        fs_assert(conn->parked >= frame->header.length);
+        conn->parked -= frame->header.length;
+        update_events(conn);
+    }
+    free(frame);
+}
+
+void conn_set_parked(struct conn *conn, size_t n)
+{
+    conn->parked = n;
     update_events(conn);
 }
 

@@ -19,8 +19,10 @@
 #define CONN_HELD_MAX       (8u * 1024u * 1024u)   // request bytes received and not yet executed
 #define CONN_HELD_TOTAL_MAX (512u * 1024u * 1024u) // the same of all connections; past it each has but
 #define CONN_HELD_LITTLE    (64u * 1024u)
-#define CONN_OUT_MAX        (4u * 1024u * 1024u) // reply bytes the peer has not taken; one reply may exceed it
-#define CONN_STALL_SECONDS  60u                  // a peer that takes nothing for so long is gone
+#define CONN_PARKED_TOTAL_MAX \
+    (256u * 1024u * 1024u) // bytes of parked requests of all connections; past it each has CONN_HELD_MAX
+#define CONN_OUT_MAX       (4u * 1024u * 1024u) // reply bytes the peer has not taken; one reply may exceed it
+#define CONN_STALL_SECONDS 60u                  // a peer that takes nothing for so long is gone
 
 struct conn;
 
@@ -42,7 +44,8 @@ struct conn {
     size_t header_got;
     struct frame *frame; // its header is here, `frame_got` bytes of its body too
     size_t frame_got;
-    size_t held; // bytes of frames given to the owner and not yet freed
+    size_t held;   // bytes of frames given to the owner and neither freed nor parked
+    size_t parked; // bytes of requests that wait for other peers, who may be waiting for this one's answers
     // sending
     struct list out;
     size_t out_length; // bytes in `out`
@@ -75,6 +78,11 @@ void conn_abandon(struct conn *conn); // closes and frees a connection that is o
 void conn_send(struct conn *conn, struct out *out);
 void conn_flush(struct conn *conn);
 void conn_frame_free(struct conn *conn, struct frame *frame);
+// A frame that waits for other peers does not stop the reading, and may outlive its connection. It is freed
+// with the connection that its owner has then, or NULL.
+void conn_frame_park(struct conn *conn, struct frame *frame);
+void conn_parked_free(struct conn *conn, struct frame *frame);
+void conn_set_parked(struct conn *conn, size_t n); // what its owner has parked already
 
 // owed: bytes of replies that are made and not queued yet.
 static inline bool conn_may_run(const struct conn *conn, size_t owed)

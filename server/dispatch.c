@@ -287,7 +287,7 @@ void dispatch(struct hosted *hosted, struct request *request)
         .request = request,
         .body = reader_on(request->frame->body, request->frame->body_length),
     };
-    request->wrote = false;
+    request->wrote = request->pages = false;
     request->sync_ino = 0;
     core_set_quiet(hosted->core, call.session->identity.read_only);
     int result = run(&call);
@@ -305,5 +305,10 @@ void dispatch(struct hosted *hosted, struct request *request)
         return;
     }
     out_unref(call.reply);
+    request->waits = result == CORE_WAIT;
+    if (request->waits) {
+        request->wrote = false;
+        return;
+    }
     request->reply = call.malformed ? NULL : out_error(request->op, request->slot, request->seq, result, "");
 }

@@ -32,6 +32,8 @@ int hosted_start(struct hosted *hosted, struct store *store, uint64_t start_ns)
     hosted->store = store;
     int result = core_create(store, shard->options->env, &hosted->core);
     if (result == 0)
+        leases_start(hosted);
+    if (result == 0)
         result = lock_table_create(shard->options->max_locks, attached_granted, hosted, &hosted->locks);
     if (result == 0)
         result = keep_load(hosted);
@@ -56,6 +58,7 @@ static void close_parts(struct hosted *hosted, const char *why)
     struct table_node *node;
     while ((node = table_first(&hosted->sessions)))
         attached_leave(CONTAINER_OF(node, struct attached, node), why);
+    recall_free(&hosted->recall);
     grace_free(hosted);
     lock_table_destroy(hosted->locks);
     core_destroy(hosted->core);
@@ -90,6 +93,8 @@ void hosted_init(struct hosted *hosted, struct shard *shard, struct place *place
     list_init(&hosted->unsent);
     list_init(&hosted->fresh);
     list_init(&hosted->turn);
+    list_init(&hosted->resumed);
+    leases_init(hosted);
     list_init(&hosted->held);
     list_init(&hosted->covered);
     hosted->upkeep_due = hosted->usage_due = true;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One open file system and everything about it: store, core, locks, sessions, and what is under way. All of
 // it belongs to its shard's thread. Private to the data plane: hosted.c, client.c, welcome.c, attached.c,
-// grace.c, keep.c, turn.c, sync.c, dispatch.c, op_*.c, shard.c, census.c.
+// grace.c, keep.c, leases.c, turn.c, sync.c, dispatch.c, op_*.c, shard.c, census.c.
 #ifndef BERTH_SERVER_HOSTED_H
 #define BERTH_SERVER_HOSTED_H
 
@@ -9,6 +9,7 @@
 #include "fs/core/locks.h"
 #include "server/attach.h"
 #include "server/conn.h"
+#include "server/recall.h"
 #include "server/session.h"
 #include "server/shard.h"
 
@@ -37,6 +38,9 @@ struct hosted {
     struct list fresh;  // opens made in the turn that has not committed
     struct list turn; // struct request: the turn's replies and events, in the order in which they came about
     bool settling;    // `turn` is being emptied
+    struct list resumed;     // struct request: parked ones that may run again
+    struct request *running; // whose changes core asks about
+    struct recall recall;
     bool upkeep_due, usage_due;
     bool reap_due;      // orphans of an earlier run that nobody can claim any more
     uint64_t ticked_ms; // loop time of the last tick
@@ -82,10 +86,15 @@ struct attached {
     bool missed_before;             // that was in an earlier run, and nobody knows what they locked
     bool kept_expired, kept_missed; // as the store has it, or is owed it
     bool record_owed;
-    uint64_t heard_ms;   // loop time
-    size_t owed;         // reply bytes made and not yet given to a connection
-    unsigned n_requests; // that point here
-    bool ended;          // gone for everybody; freed when no request points here
+    uint64_t heard_ms;           // loop time
+    size_t owed;                 // reply bytes made and not yet given to a connection
+    unsigned n_requests;         // that point here
+    struct lease_holder *holder; // owned; NULL: it keeps nothing
+    struct recall_debts debts;
+    struct list parked;  // struct request: waiting for others to drop something, or resumed
+    size_t parked_bytes; // of their frames
+    bool said_bye;
+    bool ended; // gone for everybody; freed when no request points here
 };
 
 // A connection that has said hello. `attached` is NULL when it was refused or has said bye: only last words
@@ -106,9 +115,13 @@ struct client {
 // A request from admission to its reply's leaving; or an event or a welcome, which have a reply alone.
 struct request {
     struct list node;
+    struct list parked; // in attached->parked
+    struct recall_wait wait;
+    bool waits; // it was undone, and is to run again when its wait goes on
+    bool pages; // a write that waits for nobody
     struct attached *attached;
     struct frame *frame; // until its turn is over
-    struct conn *conn;   // that the frame came over; as long as the frame
+    struct conn *conn;   // that the frame came over; as long as the frame, NULL once it was parked
     uint16_t op, slot;   // slot 0: not an answer to a slot's request
     uint32_t seq;
     uint64_t welcomes; // a welcome: the number of the client that it is for, else 0
@@ -139,7 +152,11 @@ void hosted_job_done(struct hosted *hosted);
 void hosted_tick(struct hosted *hosted);                // every SHARD_TICK_MS
 uint64_t hosted_paused_ms(const struct hosted *hosted); // that the server was stopped since the last tick
 bool hosted_upkeep(struct hosted *hosted);              // a piece of it; true: more to do
-void hosted_count(struct hosted *hosted);               // tells its place the usage
+static inline bool hosted_may_run(const struct hosted *hosted) // a turn has something to do
+{
+    return !hosted->closing && (!list_empty(&hosted->ready) || !list_empty(&hosted->resumed));
+}
+void hosted_count(struct hosted *hosted); // tells its place the usage
 
 // --- client.c: connections ---
 
@@ -192,6 +209,19 @@ void grace_locked(struct hosted *hosted, fs_ino ino); // somebody got a lock
 // May the session still claim its lock on ino? -EAGAIN.
 int grace_check_claim(const struct attached *attached, fs_ino ino);
 
+// --- leases.c ---
+
+void leases_init(struct hosted *hosted);
+void leases_start(struct hosted *hosted); // core is there
+// At a hello; `wanted`: by the client. Its session has a root and knows what it is to claim.
+void leases_enter(struct attached *attached, bool wanted, bool resumed);
+void leases_tell_again(struct attached *attached); // it has a connection again
+// The session ends. `lingers`: its client does not know.
+void leases_end(struct attached *attached, bool lingers);
+void leases_expire(struct attached *attached);
+void leases_reclaimed(struct attached *attached);
+bool leases_frame(struct attached *attached, const struct frame *frame); // false: malformed
+
 // --- op_open.c, op_lock.c ---
 
 void open_forget(struct hosted *hosted, struct session_open *open); // core has closed it already
@@ -208,10 +238,11 @@ void turn_run(struct hosted *hosted);
 void turn_settle(struct hosted *hosted, bool wrote);
 // A welcome to client number `welcomes`, or with 0 an event; leaves with the turn's replies. NULL: there was
 // no memory for it, and the connection goes.
-void turn_tell(struct attached *attached, struct out *out, uint64_t welcomes);
+void turn_tell(struct attached *attached, uint16_t op, struct out *out, uint64_t welcomes);
 void request_finish(struct request *request);          // keeps and sends the reply, frees
 void request_fail(struct request *request, int error); // the reply is an error now
 void hosted_flush(struct hosted *hosted);
+void turn_drop_parked(struct attached *attached); // its parked requests, unanswered
 
 // --- sync.c ---
 

@@ -16,7 +16,9 @@
     COUNTER(commit_failures, "Turns whose commit failed and that ran again one by one.") \
     COUNTER(syncs, "Syncs of a file or of everything that replies waited for.")          \
     COUNTER(bytes_read, "Bytes of file data sent to clients.")                           \
-    COUNTER(bytes_written, "Bytes of file data received from clients.")
+    COUNTER(bytes_written, "Bytes of file data received from clients.")                  \
+    COUNTER(recalls_sent, "Times a client was told to drop what it keeps.")              \
+    COUNTER(recalls_overdue, "Clients cut off since they did not drop it.")
 
 struct metrics {
 #define METRICS_FIELD(name, help) atomic_uint_fast64_t name;

@@ -19,11 +19,15 @@ int op_read(struct call *call)
     if (result < 0)
         return result;
     size_t n;
-    result = core_read(call->core, open->file, request.offset, body.at + ahead, request.n, &n);
+    uint8_t lease = 0;
+    if (request.keep)
+        result = call_lease_data(call, core_file_ino(open->file), &lease);
+    if (result == 0)
+        result = core_read(call->core, open->file, request.offset, body.at + ahead, request.n, &n);
     if (result < 0)
         return result;
     fs_assert(n <= request.n);
-    write_u8(&body, 0);
+    write_u8(&body, lease);
     write_u32(&body, (uint32_t)n);
     body.at += n;
     METRICS_ADD(bytes_read, n);
@@ -38,6 +42,7 @@ int op_write(struct call *call)
     int result = call_open(call, request.open_id, &open);
     if (result == 0 && (request.data.length > FS_IO_MAX || request.pages > 1))
         result = -EINVAL;
+    call->request->pages = request.pages;
     if (result == 0)
         result = core_write(call->core, &call->cred, open->file, request.offset, request.data.bytes,
                             request.data.length, &attr);
@@ -70,6 +75,8 @@ int op_fsync(struct call *call)
     CALL_DECODE(fsync);
     struct session_open *open;
     int result = call_open(call, request.open_id, &open);
+    if (result == 0)
+        result = call_settled(call, core_file_ino(open->file));
     if (result < 0)
         return result;
     call->request->sync_ino = core_file_ino(open->file);
@@ -81,13 +88,16 @@ int op_settle(struct call *call)
     CALL_DECODE(settle);
     struct session_open *open;
     int result = call_open(call, request.open_id, &open);
+    if (result == 0)
+        result = call_settled(call, core_file_ino(open->file));
     return result < 0 ? result : call_reply_settle(call, &(struct wire_settle_reply){});
 }
 
 // --- readdir ---
 
 struct listing {
-    const struct call *call;
+    struct call *call;
+    fs_ino directory;
     bool top;        // the session's root
     bool search;     // the caller may look names up here: handles and attributes are his to see
     bool attributes; // are asked for
@@ -107,8 +117,11 @@ static bool visit(void *context, struct fs_name name, uint64_t cookie, fs_ino in
     bool child = !dot && !dot_dot && listing->search;
     entry.handle = child ? call_handle_of(listing->call, ino) : (wire_handle){.ino = shown};
     entry.has_attr = child && listing->attributes && attr;
-    if (entry.has_attr)
+    if (entry.has_attr) {
         entry.attr = *attr;
+        entry.lease =
+            call_lease_name(listing->call, listing->directory, name) | call_lease_attr(listing->call, ino);
+    }
     listing->full = !wire_put_dirent(&listing->entries, &entry);
     return !listing->full;
 }
@@ -130,6 +143,7 @@ int op_readdir(struct call *call)
         return result;
     struct listing listing = {
         .call = call,
+        .directory = core_file_ino(open->file),
         .top = core_file_ino(open->file) == call->session->root,
         .search = core_access(call->core, &call->cred, core_file_ino(open->file), FS_MAY_EXEC) == 0,
         .attributes = request.with_attributes,

@@ -27,9 +27,13 @@ int op_lookup(struct call *call)
     struct fs_name name = at_top ? fs_name_of(".") : request.name;
     struct fs_attr attr;
     result = core_lookup(call->core, &call->cred, request.parent.ino, name, &attr);
+    struct wire_lookup_reply reply = {0};
+    if ((result == 0 || result == -ENOENT) && fs_name_check(name) == 0)
+        reply.lease = call_lease_name(call, request.parent.ino, name);
     if (result < 0)
-        return result;
-    struct wire_lookup_reply reply = {.entry = {.there = true, .entry = call_entry(call, &attr)}};
+        return reply.lease ? call_reply_lookup(call, &reply) : result;
+    reply.entry = (wire_maybe_entry){.there = true, .entry = call_entry(call, &attr)};
+    reply.lease |= call_lease_attr(call, attr.ino);
     return call_reply_lookup(call, &reply);
 }
 
@@ -43,7 +47,8 @@ int op_getattr(struct call *call)
         result = core_getattr(call->core, request.handle.ino, &attr);
     if (result < 0)
         return result;
-    return call_reply_getattr(call, &(struct wire_getattr_reply){.attr = attr});
+    struct wire_getattr_reply reply = {.attr = attr, .lease = call_lease_attr(call, attr.ino)};
+    return call_reply_getattr(call, &reply);
 }
 
 static int check_setattr(const struct wire_setattr_request *request)
@@ -80,7 +85,8 @@ int op_setattr(struct call *call)
     result = core_setattr(call->core, &call->cred, request.handle.ino, file, &set, &attr);
     if (result < 0)
         return result;
-    return call_reply_setattr(call, &(struct wire_setattr_reply){.attr = attr});
+    struct wire_setattr_reply reply = {.attr = attr, .lease = call_lease_attr(call, attr.ino)};
+    return call_reply_setattr(call, &reply);
 }
 
 int op_access(struct call *call)
@@ -161,7 +167,10 @@ int op_make(struct call *call)
     result = core_make(call->core, &call->cred, request.parent.ino, request.name, &make, &attr);
     if (result < 0)
         return result;
-    return call_reply_make(call, &(struct wire_make_reply){.entry = call_entry(call, &attr)});
+    struct wire_make_reply reply = {.entry = call_entry(call, &attr),
+                                    .lease =
+                                        call_lease_entry(call, request.parent.ino, request.name, attr.ino)};
+    return call_reply_make(call, &reply);
 }
 
 int op_link(struct call *call)
@@ -176,7 +185,10 @@ int op_link(struct call *call)
             core_link(call->core, &call->cred, request.handle.ino, request.parent.ino, request.name, &attr);
     if (result < 0)
         return result;
-    return call_reply_link(call, &(struct wire_link_reply){.entry = call_entry(call, &attr)});
+    struct wire_link_reply reply = {.entry = call_entry(call, &attr),
+                                    .lease =
+                                        call_lease_entry(call, request.parent.ino, request.name, attr.ino)};
+    return call_reply_link(call, &reply);
 }
 
 int op_unlink(struct call *call)

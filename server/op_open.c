@@ -47,6 +47,12 @@ static int open_again(struct call *call, uint64_t open_id, fs_ino ino, uint32_t 
     return same ? 1 : -EEXIST;
 }
 
+static int reply_open(struct call *call, const struct fs_attr *attr)
+{
+    struct wire_open_reply reply = {.attr = *attr, .lease = call_lease_attr(call, attr->ino)};
+    return call_reply_open(call, &reply);
+}
+
 int op_open(struct call *call)
 {
     CALL_DECODE(open);
@@ -64,13 +70,13 @@ int op_open(struct call *call)
     if (result == 0)
         result = core_open(call->core, &call->cred, request.handle.ino, request.flags, &file, &attr);
     else if (result == 1)
-        return call_reply_open(call, &(struct wire_open_reply){.attr = attr});
+        return reply_open(call, &attr);
     if (result == 0)
         result = keep(call, request.open_id, file);
     if (result < 0)
         return result;
     call->request->wrote = (request.flags & FS_OPEN_TRUNC) != 0;
-    return call_reply_open(call, &(struct wire_open_reply){.attr = attr});
+    return reply_open(call, &attr);
 }
 
 int op_create(struct call *call)
@@ -92,7 +98,10 @@ int op_create(struct call *call)
         result = keep(call, request.open_id, file);
     if (result < 0)
         return result;
-    struct wire_create_reply reply = {.entry = call_entry(call, &attr), .created = created};
+    struct wire_create_reply reply = {.entry = call_entry(call, &attr),
+                                      .created = created,
+                                      .lease =
+                                          call_lease_entry(call, request.parent.ino, request.name, attr.ino)};
     return call_reply_create(call, &reply);
 }
 
@@ -114,7 +123,9 @@ int op_tmpfile(struct call *call)
         result = keep(call, request.open_id, file);
     if (result < 0)
         return result;
-    return call_reply_tmpfile(call, &(struct wire_tmpfile_reply){.entry = call_entry(call, &attr)});
+    struct wire_tmpfile_reply reply = {.entry = call_entry(call, &attr),
+                                       .lease = call_lease_attr(call, attr.ino)};
+    return call_reply_tmpfile(call, &reply);
 }
 
 // Until opens outlive the server, a claim is only the client's word: it is believed of the file's owner, who

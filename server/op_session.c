@@ -20,18 +20,11 @@ int op_ping(struct call *call)
 int op_reclaimed(struct call *call)
 {
     CALL_DECODE(reclaimed);
-    if (call->request->attached->claim == CLAIM_UNDERWAY)
+    if (call->request->attached->claim == CLAIM_UNDERWAY) {
+        leases_reclaimed(call->request->attached);
         grace_claimed(call->request->attached);
+    }
     return call_reply_reclaimed(call, &(struct wire_reclaimed_reply){});
-}
-
-int op_forget(struct call *call)
-{
-    CALL_DECODE(forget);
-    if (request.inodes.length % sizeof(fs_ino) != 0 ||
-        request.inodes.length > WIRE_INODES_MAX * sizeof(fs_ino))
-        return call_malformed(call);
-    return call_reply_forget(call, &(struct wire_forget_reply){});
 }
 
 // The session ends when the reply leaves: request_finish(). Its record goes with this turn, so that after the
@@ -39,6 +32,7 @@ int op_forget(struct call *call)
 int op_bye(struct call *call)
 {
     CALL_DECODE(bye);
+    call->request->attached->said_bye = true;
     keep_forget(call->hosted, call->session);
     return call_reply_bye(call, &(struct wire_bye_reply){});
 }

@@ -38,7 +38,7 @@ static void on_idle(uv_idle_t *idle)
     list_for_each_safe (node, after, &shard->hosted) {
         struct hosted *hosted = LIST_ENTRY(node, struct hosted, node);
         more |= hosted_upkeep(hosted);
-        ready |= !list_empty(&hosted->ready) && !hosted->closing;
+        ready |= hosted_may_run(hosted);
     }
     if (!ready)
         uv_idle_stop(idle);

@@ -28,6 +28,7 @@ static void request_free(struct request *request)
     if (attached->client)
         client_wake(attached->client);
     list_remove(&request->node);
+    list_remove(&request->parked);
     fs_assert(!request->frame);
     out_unref(request->reply);
     free(request);
@@ -36,10 +37,51 @@ static void request_free(struct request *request)
 
 static void drop_frame(struct request *request)
 {
-    if (request->frame)
+    struct attached *attached = request->attached;
+    if (request->frame && request->conn) {
         conn_frame_free(request->conn, request->frame);
+    } else if (request->frame) {
+        attached->parked_bytes -= request->frame->header.length;
+        conn_parked_free(attached->client ? attached->client->conn : NULL, request->frame);
+    }
     request->frame = NULL;
     request->conn = NULL;
+}
+
+static struct request *request_new(struct attached *attached)
+{
+    struct request *request = calloc(1, sizeof(*request));
+    if (!request)
+        return NULL;
+    request->attached = attached;
+    attached->n_requests++;
+    list_init(&request->node);
+    list_init(&request->parked);
+    recall_wait_init(&request->wait);
+    return request;
+}
+
+// Its connection may go: the frame is the session's from now on.
+static void park(struct request *request)
+{
+    struct attached *attached = request->attached;
+    list_push(&attached->parked, &request->parked);
+    if (!request->conn)
+        return;
+    attached->parked_bytes += request->frame->header.length;
+    conn_frame_park(request->conn, request->frame);
+    request->conn = NULL;
+}
+
+void turn_drop_parked(struct attached *attached)
+{
+    struct list *node;
+    while ((node = list_pop(&attached->parked))) {
+        struct request *request = LIST_ENTRY(node, struct request, parked);
+        recall_wait_end(&attached->hosted->recall, &request->wait);
+        drop_frame(request);
+        request_free(request);
+    }
 }
 
 // Replies go where the request came from or was asked again from: what another connection asked, it will ask
@@ -95,21 +137,18 @@ void request_finish(struct request *request)
     request_free(request);
 }
 
-void turn_tell(struct attached *attached, struct out *out, uint64_t welcomes)
+void turn_tell(struct attached *attached, uint16_t op, struct out *out, uint64_t welcomes)
 {
-    struct request *request = out ? calloc(1, sizeof(*request)) : NULL;
+    struct request *request = out ? request_new(attached) : NULL;
     if (!request) {
         out_unref(out);
         if (attached->client)
             conn_close(attached->client->conn, "no memory for an event");
         return;
     }
-    request->attached = attached;
-    attached->n_requests++;
-    request->op = welcomes ? WIRE_HELLO : WIRE_GRANTED;
+    request->op = op;
     request->reply = out;
     request->welcomes = welcomes;
-    list_init(&request->node);
     list_push(&attached->hosted->turn, &request->node);
 }
 
@@ -170,7 +209,9 @@ void turn_settle(struct hosted *hosted, bool wrote)
 
 static void run_request(struct hosted *hosted, struct request *request)
 {
+    hosted->running = request;
     dispatch(hosted, request);
+    hosted->running = NULL;
     // Who is back is waited for again after the next start, from this commit on.
     if (attached_changed(request->attached))
         attached_keep(request->attached);
@@ -185,14 +226,11 @@ static struct request *admit(struct hosted *hosted, struct client *client, struc
     struct attached *attached = client->attached;
     struct out *kept;
     const char *why;
-    struct request *request = calloc(1, sizeof(*request));
+    struct request *request = request_new(attached);
     enum session_verdict verdict =
         request ? session_admit(attached->session, &frame->header, client->number, &kept, &why)
                 : SESSION_WRONG;
     if (verdict == SESSION_RUN) {
-        list_init(&request->node);
-        request->attached = attached;
-        attached->n_requests++;
         request->frame = frame;
         request->conn = client->conn;
         request->op = frame->header.op;
@@ -203,7 +241,8 @@ static struct request *admit(struct hosted *hosted, struct client *client, struc
     conn_frame_free(client->conn, frame);
     if (verdict == SESSION_WRONG)
         conn_expel(client->conn, request ? why : "no memory for a request");
-    free(request);
+    if (request)
+        request_free(request);
     struct out *again = verdict == SESSION_REPLAY ? out_copy(kept) : NULL;
     if (again) {
         conn_send(client->conn, again);
@@ -238,6 +277,18 @@ static struct request *next_request(struct hosted *hosted)
     return NULL;
 }
 
+// Those that were parked come first.
+static struct request *next_of_all(struct hosted *hosted)
+{
+    struct list *node = list_pop(&hosted->resumed);
+    if (!node)
+        return next_request(hosted);
+    struct request *request = LIST_ENTRY(node, struct request, node);
+    list_remove(&request->parked);
+    request->waits = false;
+    return request;
+}
+
 // Runs what has come in, in order, as far as a turn goes, or answers it with `error`. Who comes after this
 // turn waits for the rest of it and for one request of each other client: see docs/SEMANTICS.md.
 static void run_all(struct hosted *hosted, int error)
@@ -247,13 +298,16 @@ static void run_all(struct hosted *hosted, int error)
     size_t n = 0, bytes = 0;
     struct request *request;
     while (n < TURN_REQUESTS_MAX && bytes < TURN_BYTES_MAX && env_monotonic_ns(env) < end_ns &&
-           (request = next_request(hosted))) {
+           (request = next_of_all(hosted))) {
         if (error < 0)
             request_fail(request, error);
         else
             run_request(hosted, request);
-        list_push(&hosted->turn, &request->node);
         bytes += request->frame->header.length + request->owed;
+        if (request->waits)
+            park(request);
+        else
+            list_push(&hosted->turn, &request->node);
         n++;
     }
 }
@@ -285,7 +339,7 @@ static void run_alone(struct hosted *hosted, struct request *request)
         run_request(hosted, request);
         result = commit(hosted);
     }
-    if (result < 0 && !request->malformed && !request->ran) {
+    if (result < 0 && !request->malformed && !request->ran && !request->waits) {
         request->wrote = false;
         request->sync_ino = 0;
         request_fail(request, result);
@@ -311,7 +365,10 @@ static void run_again(struct hosted *hosted, int error)
         // Who was fenced meanwhile does nothing any more.
         if (request->frame && !request->ran && !request->malformed && !request->attached->ended)
             run_alone(hosted, request);
-        list_push(&hosted->turn, node);
+        if (request->waits)
+            park(request);
+        else
+            list_push(&hosted->turn, node);
     }
     core_hold_orphans(hosted->core, hosted->grace);
 }
@@ -322,6 +379,7 @@ static bool over(struct hosted *hosted)
     list_for_each (node, &hosted->turn) {
         struct request *request = LIST_ENTRY(node, struct request, node);
         wrote |= request->wrote;
+        recall_wait_end(&hosted->recall, &request->wait);
         drop_frame(request);
     }
     return wrote;
@@ -329,7 +387,7 @@ static bool over(struct hosted *hosted)
 
 void turn_run(struct hosted *hosted)
 {
-    if (list_empty(&hosted->ready) || hosted->closing)
+    if (!hosted_may_run(hosted))
         return;
     int begun = core_turn_begin(hosted->core);
     if (begun < 0)
@@ -342,6 +400,6 @@ void turn_run(struct hosted *hosted)
     bool wrote = over(hosted);
     hosted->upkeep_due = hosted->usage_due = true;
     turn_settle(hosted, wrote);
-    if (hosted->upkeep_due || !list_empty(&hosted->ready))
+    if (hosted->upkeep_due || hosted_may_run(hosted))
         shard_work(hosted->shard);
 }

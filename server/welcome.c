@@ -213,6 +213,7 @@ static struct out *welcome_frame(struct attached *attached, const struct attach 
         .identity = session->identity.how,
         .read_only = session->identity.read_only,
         .server_time_ns = env_realtime_ns(shard->options->env),
+        .lease_generation = attached->holder ? attached->holder->generation : 0,
         .file_system = {.bytes = attach->fs_id, .length = (uint16_t)strlen(attach->fs_id)},
         .root = {.handle = attach_handle(session->identity.handle_key, root->ino), .attr = *root},
     };
@@ -317,9 +318,13 @@ void welcome(struct shard *shard, struct hosted *hosted, struct attach *attach, 
     note_client(attached, attach);
     log_attach(attached, attach, resumed);
     settle_claims(attached, lost);
-    turn_tell(attached, welcome_frame(attached, attach, &root, resumed, lost != NULL), client->number);
-    if (resumed)
+    leases_enter(attached, attach->want_leases, resumed);
+    turn_tell(attached, WIRE_HELLO, welcome_frame(attached, attach, &root, resumed, lost != NULL),
+              client->number);
+    if (resumed) {
         attached_tell_grants_again(attached);
+        leases_tell_again(attached);
+    }
     attach_free(attach);
     turn_settle(hosted, true);
 }

@@ -72,7 +72,7 @@ int changes_ask(struct core *core)
         return 0;
     fs_assert(!changes->touched);
     changes->asked = true;
-    return !core->ask || core->ask(core->ask_context, changes->items, changes->n) ? 0 : CORE_WAIT;
+    return core->ask ? core->ask(core->ask_context, changes->items, changes->n) : 0;
 }
 
 int changes_data(struct core *core, fs_ino ino)

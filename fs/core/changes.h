@@ -24,7 +24,7 @@ void changes_begin(struct changes *changes); // an operation starts to write
 void changes_made(struct changes *changes, fs_ino ino);
 void changes_note(struct changes *changes, fs_ino ino, uint32_t what); // CORE_CHANGE_* but NAME
 void changes_note_name(struct changes *changes, fs_ino directory, struct fs_name name);
-int changes_ask(struct core *core);              // 0 or CORE_WAIT
+int changes_ask(struct core *core);              // 0, CORE_WAIT or an error
 int changes_data(struct core *core, fs_ino ino); // the same, before its bytes are touched
 // What of `before` and `after` others see; atime is nobody's business.
 uint32_t changes_between(const struct fs_attr *before, const struct fs_attr *after);

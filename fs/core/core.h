@@ -44,10 +44,11 @@ struct core_change {
     uint32_t what;       // with NAME: that alone
     struct fs_name name; // the caller's own; NAME
 };
-// May they be made now? Else the operation is undone and returns CORE_WAIT, to be run again. Asked before an
-// operation's writes are kept, and before bytes of a file are touched, which nothing would undo.
+// May they be made now? 0: yes. Else the operation is undone and returns the answer: CORE_WAIT, to be run
+// again, or an error. Asked before an operation's writes are kept, and before bytes of a file are touched,
+// which nothing would undo.
 #define CORE_WAIT (-EINPROGRESS)
-typedef bool core_ask(void *context, const struct core_change *changes, size_t n);
+typedef int core_ask(void *context, const struct core_change *changes, size_t n);
 void core_set_ask(struct core *core, core_ask *ask, void *context); // NULL: go on, whatever it is
 
 int core_turn_begin(struct core *core);

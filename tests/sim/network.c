@@ -340,6 +340,24 @@ void conn_frame_free(struct conn *conn, struct frame *frame)
     free(frame);
 }
 
+void conn_frame_park(struct conn *conn, struct frame *frame)
+{
+    conn->held -= frame->header.length;
+    conn->parked += frame->header.length;
+}
+
+void conn_parked_free(struct conn *conn, struct frame *frame)
+{
+    if (conn)
+        conn->parked -= frame->header.length;
+    free(frame);
+}
+
+void conn_set_parked(struct conn *conn, size_t n)
+{
+    conn->parked = n;
+}
+
 void conn_send(struct conn *conn, struct out *out)
 {
     if (conn->closing)

@@ -101,7 +101,7 @@ static void tick(void *context)
 // What came in, or was made possible, gets its turn.
 void server_worked(void)
 {
-    if (server.up && !list_empty(&server.hosted->ready))
+    if (server.up && hosted_may_run(server.hosted))
         shard_work(&server.shard);
 }
 
@@ -226,6 +226,7 @@ void server_hello(struct conn *conn, const struct wire_header *header, struct re
     snprintf(attach->client_name, sizeof(attach->client_name), "%.*s", (int)hello.client_name.length,
              hello.client_name.bytes);
     attach->version = hello.version;
+    attach->want_leases = hello.want_leases;
     attach->session_high = hello.session_high;
     attach->session_low = hello.session_low;
     attach->identity.how = WIRE_IDENTITY_FIXED;

@@ -31,7 +31,7 @@ static const char *name_of_ino(const struct tree *tree, fs_ino ino)
     return "?";
 }
 
-static bool ask(void *context, const struct core_change *changes, size_t n)
+static int ask(void *context, const struct core_change *changes, size_t n)
 {
     static const char *const whats[] = {"attr", "name", "names", "data", "tree"};
     struct tree *tree = context;
@@ -48,7 +48,7 @@ static bool ask(void *context, const struct core_change *changes, size_t n)
                 snprintf(at, (size_t)(end - at), "=%.*s", (int)changes[i].name.length, changes[i].name.bytes);
     }
     tree->n_asked++;
-    return !tree->refuse;
+    return tree->refuse ? CORE_WAIT : 0;
 }
 
 static void plant_file(struct tree *tree, fs_ino ino, const char *text)

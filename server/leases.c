@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+// Leases where sessions and requests are: what replies give, what the changes of a request wait for, what
+// clients are told and say of it. The rules are in recall.c. On the shard's thread.
+#include "fs/base/log.h"
+#include "server/call.h"
+#include "server/metrics.h"
+
+#define KEPT_MAX        65536u // inodes that a session may say it keeps after a restart
+#define INVALIDATE_ROOM (64u + FS_NAME_MAX)
+
+_Static_assert(CORE_CHANGE_ATTR == WIRE_DROP_ATTR && CORE_CHANGE_NAME == WIRE_DROP_NAME &&
+                   CORE_CHANGE_NAMES == WIRE_DROP_NAMES && CORE_CHANGE_DATA == WIRE_DROP_DATA &&
+                   CORE_CHANGE_TREE == WIRE_DROP_TREE,
+               "core and the wire name changes alike");
+
+static uint64_t now_ms(const struct hosted *hosted)
+{
+    return uv_now(&hosted->shard->loop);
+}
+
+// --- what recall.c asks for ---
+
+static struct out *invalidate_frame(const struct recall_ask *ask)
+{
+    const struct wire_invalidate_event event = {
+        .number = recall_number(ask),
+        .ino = ask->ino,
+        .what = (uint8_t)ask->what,
+        .name = {.bytes = ask->name, .length = (uint32_t)ask->name_length},
+    };
+    struct out *out = out_new(INVALIDATE_ROOM);
+    if (!out)
+        return NULL;
+    struct writer body = writer_on(out_body(out), INVALIDATE_ROOM);
+    wire_put_invalidate_event(&body, &event);
+    fs_assert(!body.failed);
+    return out_seal(out, (struct wire_header){.op = WIRE_INVALIDATE}, INVALIDATE_ROOM - body.left);
+}
+
+// Who has no connection now is told when it has one.
+static void tell(void *context UNUSED, struct lease_holder *holder, const struct recall_ask *ask)
+{
+    struct attached *attached = holder->session;
+    METRICS_ADD(recalls_sent, 1);
+    if (attached->client)
+        turn_tell(attached, WIRE_INVALIDATE, invalidate_frame(ask), 0);
+}
+
+static void go_on(void *context, struct recall_wait *wait)
+{
+    struct hosted *hosted = context;
+    struct request *request = CONTAINER_OF(wait, struct request, wait);
+    if (!request->waits)
+        return; // it failed before it could wait
+    list_push(&hosted->resumed, &request->node);
+    if (!hosted->closing)
+        shard_work(hosted->shard);
+}
+
+static void overdue(void *context, struct lease_holder *holder)
+{
+    const struct hosted *hosted = context;
+    const struct attached *attached = holder->session;
+    METRICS_ADD(recalls_overdue, 1);
+    log_warn("overdue", "session=%u fs=%s leases=%zu", attached->session->number, hosted->id,
+             holder->leases.count);
+    if (attached->client)
+        conn_close(attached->client->conn, "it did not drop what it was told to");
+}
+
+static const struct recall_ops recall_ops = {.tell = tell, .go_on = go_on, .overdue = overdue};
+
+// --- what core asks ---
+
+static int ask(void *context, const struct core_change *changes, size_t n)
+{
+    struct hosted *hosted = context;
+    struct request *request = hosted->running;
+    if (!request) // nothing that could wait: who keeps something is told
+        return recall_tell(&hosted->recall, NULL, NULL, changes, n, now_ms(hosted));
+    struct attached *attached = request->attached;
+    if (request->pages)
+        return recall_tell(&hosted->recall, attached->holder, &attached->debts, changes, n, now_ms(hosted));
+    return recall_ask(&hosted->recall, attached->holder, &request->wait, changes, n, now_ms(hosted));
+}
+
+void leases_init(struct hosted *hosted)
+{
+    recall_init(&hosted->recall, hosted->shard->options->env, &recall_ops, hosted);
+}
+
+void leases_start(struct hosted *hosted)
+{
+    core_set_ask(hosted->core, ask, hosted);
+}
+
+// --- sessions ---
+
+void leases_enter(struct attached *attached, bool wanted, bool resumed)
+{
+    struct recall *recall = &attached->hosted->recall;
+    if (!wanted && attached->holder) {
+        recall_leave(recall, attached->holder);
+        attached->holder = NULL;
+    }
+    if (!wanted)
+        return;
+    bool cleared = !resumed && attached->claim == CLAIM_DONE;
+    if (!attached->holder)
+        attached->holder = recall_enter(recall, attached, attached->session->root, cleared);
+    if (attached->holder)
+        attached->holder->root = attached->session->root;
+}
+
+void leases_tell_again(struct attached *attached)
+{
+    if (attached->holder)
+        recall_tell_again(&attached->hosted->recall, attached->holder);
+}
+
+void leases_end(struct attached *attached, bool lingers)
+{
+    struct hosted *hosted = attached->hosted;
+    struct lease_holder *holder = attached->holder;
+    recall_debts_free(&hosted->recall, &attached->debts);
+    attached->holder = NULL;
+    if (holder && lingers)
+        recall_linger(holder, attached->heard_ms + hosted->shard->options->lease_ms);
+    else if (holder)
+        recall_leave(&hosted->recall, holder);
+}
+
+// Its client learns of the new generation when it says hello again.
+void leases_expire(struct attached *attached)
+{
+    struct hosted *hosted = attached->hosted;
+    if (attached->holder && recall_expire(&hosted->recall, attached->holder) && attached->client)
+        conn_close(attached->client->conn, "its leases have ended");
+}
+
+void leases_reclaimed(struct attached *attached)
+{
+    if (attached->holder)
+        attached->holder->cleared = true;
+}
+
+// --- frames outside of the slots ---
+
+static bool take_inodes(wire_bytes inodes, struct reader *ret_inodes)
+{
+    *ret_inodes = reader_on(inodes.bytes, inodes.length);
+    return inodes.length % sizeof(fs_ino) == 0 && inodes.length <= WIRE_INODES_MAX * sizeof(fs_ino);
+}
+
+static bool dropped(struct attached *attached, struct reader body)
+{
+    struct wire_dropped_event event;
+    if (wire_get_dropped_event(&body, &event) < 0)
+        return false;
+    if (attached->holder)
+        recall_dropped(&attached->hosted->recall, attached->holder, event.number);
+    return true;
+}
+
+static bool cleared(struct attached *attached, struct reader body)
+{
+    struct wire_cleared_event event;
+    if (wire_get_cleared_event(&body, &event) < 0)
+        return false;
+    if (attached->holder)
+        recall_cleared(&attached->hosted->recall, attached->holder, event.generation);
+    return true;
+}
+
+// Nothing has changed since the server started, and nothing will before this session has said `reclaimed`.
+static bool kept(struct attached *attached, struct reader body)
+{
+    struct hosted *hosted = attached->hosted;
+    struct lease_holder *holder = attached->holder;
+    struct wire_kept_event event;
+    struct reader inodes;
+    if (wire_get_kept_event(&body, &event) < 0 || !take_inodes(event.inodes, &inodes))
+        return false;
+    bool counts = holder && hosted->grace && attached->claim == CLAIM_UNDERWAY && !attached->lost &&
+                  hosted->log_continuous;
+    while (counts && inodes.left > 0 && holder->n_kept < KEPT_MAX) {
+        recall_keep(&hosted->recall, holder, read_u64(&inodes));
+        holder->n_kept++;
+    }
+    return true;
+}
+
+bool leases_frame(struct attached *attached, const struct frame *frame)
+{
+    struct reader body = reader_on(frame->body, frame->body_length);
+    if (frame->header.seq != 0 || frame->header.status != 0)
+        return false;
+    switch (frame->header.op) {
+    case WIRE_DROPPED:
+        return dropped(attached, body);
+    case WIRE_CLEARED:
+        return cleared(attached, body);
+    default:
+        return kept(attached, body);
+    }
+}
+
+int op_forget(struct call *call)
+{
+    CALL_DECODE(forget);
+    struct reader inodes;
+    struct lease_holder *holder = call->request->attached->holder;
+    if (!take_inodes(request.inodes, &inodes))
+        return call_malformed(call);
+    while (holder && inodes.left > 0)
+        recall_forget(&call->hosted->recall, holder, read_u64(&inodes));
+    return call_reply_forget(call, &(struct wire_forget_reply){});
+}
+
+// --- replies ---
+
+uint8_t call_lease_attr(struct call *call, fs_ino ino)
+{
+    bool given = recall_give_attr(&call->hosted->recall, call->request->attached->holder, ino,
+                                  &call->request->wait, now_ms(call->hosted));
+    return given ? WIRE_LEASE_ATTR : 0;
+}
+
+uint8_t call_lease_name(struct call *call, fs_ino directory, struct fs_name name)
+{
+    bool given = recall_give_name(&call->hosted->recall, call->request->attached->holder, directory, name,
+                                  &call->request->wait, now_ms(call->hosted));
+    return given ? WIRE_LEASE_NAME : 0;
+}
+
+int call_lease_data(struct call *call, fs_ino ino, uint8_t *ret_lease)
+{
+    int result = recall_give_data(&call->hosted->recall, call->request->attached->holder, ino,
+                                  &call->request->wait, now_ms(call->hosted));
+    *ret_lease = result == 1 ? WIRE_LEASE_DATA : 0;
+    return result == 1 ? 0 : result;
+}
+
+int call_settled(struct call *call, fs_ino ino)
+{
+    return recall_settle(&call->request->attached->debts, ino, &call->request->wait) ? CORE_WAIT : 0;
+}
