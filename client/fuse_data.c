@@ -16,13 +16,14 @@ static void kept(const struct request *request, uint8_t lease)
     if (!node)
         return;
     node->n_kept_reads++;
-    if (node->n_dropping > 0)
-        node->read_behind = true;
     if (lease_granted(&mount->lease, node->handle.ino, lease, request->call.again) & WIRE_LEASE_DATA)
         node->lease |= WIRE_LEASE_DATA;
     else
         recall_pages(mount, node);
 }
+
+static void send_read(fuse_req_t fuse, fuse_ino_t id, uint64_t open_id, uint64_t offset, size_t size,
+                      bool keep);
 
 static void read_done(struct request *request, struct reader *body)
 {
@@ -31,11 +32,35 @@ static void read_done(struct request *request, struct reader *body)
         request_fail(request, -EIO);
         return;
     }
+    const struct node *node = nodes_get(&request->mount->nodes, request->node_id);
+    // A drop under way may wait for it, and drops it.
+    if (request->is_old && request->fuse && node && node->n_dropping == 0) {
+        send_read(request->fuse, request->node_id, request->open_id, request->offset, request->size, true);
+        request->fuse = NULL;
+        return;
+    }
     if (request->fuse)
         fuse_reply_buf(request->fuse, reply.data.bytes, reply.data.length);
     request->fuse = NULL;
     if (request->keep)
         kept(request, reply.lease);
+}
+
+static void send_read(fuse_req_t fuse, fuse_ino_t id, uint64_t open_id, uint64_t offset, size_t size,
+                      bool keep)
+{
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_READ, DATA_ROOM, read_done);
+    if (!request)
+        return;
+    request->open_id = open_id;
+    request->node_id = id;
+    request->offset = offset;
+    request->size = size;
+    request->keep = keep;
+    struct wire_read_request message = {
+        .open_id = open_id, .offset = offset, .n = (uint32_t)size, .keep = keep};
+    wire_put_read_request(&request->body, &message);
+    request_send(request);
 }
 
 // Reads on behalf of the page cache have no owner. They come from files open for reading alone, and from
@@ -47,20 +72,16 @@ static bool is_for_pages(const struct mount *mount, const struct fuse_file_info 
 
 void op_read(fuse_req_t fuse, fuse_ino_t id, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-    if (!request_file(fuse, fi))
-        return;
-    struct request *request = request_new(mount_of(fuse), fuse, WIRE_READ, DATA_ROOM, read_done);
-    if (!request)
-        return;
-    request->open_id = fi->fh;
-    request->node_id = id;
-    request->offset = (uint64_t)offset;
-    request->size = MIN(size, FS_IO_MAX);
-    request->keep = is_for_pages(request->mount, fi);
-    struct wire_read_request message = {
-        .open_id = fi->fh, .offset = (uint64_t)offset, .n = (uint32_t)request->size, .keep = request->keep};
-    wire_put_read_request(&request->body, &message);
-    request_send(request);
+    if (request_file(fuse, fi))
+        send_read(fuse, id, fi->fh, (uint64_t)offset, MIN(size, FS_IO_MAX), is_for_pages(mount_of(fuse), fi));
+}
+
+void requests_read_again(struct mount *mount, uint64_t node_id)
+{
+    list_for_each (at, &mount->requests) {
+        struct request *request = LIST_ENTRY(at, struct request, node);
+        request->is_old |= request->keep && request->node_id == node_id;
+    }
 }
 
 // --- writing ---
@@ -124,7 +145,7 @@ static bool has_old_pages(const struct request *request, const struct node *node
 static void written(struct request *request, int result, bool moved)
 {
     struct mount *mount = request->mount;
-    const struct node *node = nodes_get(&mount->nodes, request->node_id);
+    struct node *node = nodes_get(&mount->nodes, request->node_id);
     const struct written answered = {.drop.then = answer_dropped,
                                      .fuse = request->fuse,
                                      .open_id = request->open_id,
@@ -158,6 +179,71 @@ static void append_done(struct request *request, struct reader *body)
     written(request, result, result == 0 && reply.offset != request->offset);
 }
 
+// --- pages written back ---
+
+static void answer_pages(struct request *request)
+{
+    if (request->fuse)
+        fuse_reply_write(request->fuse, request->size);
+    request->fuse = NULL;
+}
+
+static void pages_settled(struct request *request, struct reader *body)
+{
+    (void)body;
+    answer_pages(request);
+}
+
+static void pages_unsettled(struct request *request, int error)
+{
+    (void)error; // the session is gone, and what others kept of it with it
+    answer_pages(request);
+}
+
+// The server has applied it without waiting until others have dropped what it makes old. We wait, unless it
+// was written from inside a drop of our own: munmap() may be what wrote it, and others may look when that
+// returns.
+static void pages_done(struct request *request, struct reader *body)
+{
+    struct mount *mount = request->mount;
+    struct wire_write_reply reply;
+    struct node *node = nodes_get(&mount->nodes, request->node_id);
+    if (wire_get_write_reply(body, &reply) < 0) {
+        request_fail(request, -EIO);
+        return;
+    }
+    bool waits = request->fuse && node && node->n_dropping == 0 && mount->lease.generation != 0;
+    if (!waits) {
+        if (node)
+            node->owes_settle = true;
+        answer_pages(request);
+        return;
+    }
+    struct request *settle = request_new(mount, request->fuse, WIRE_SETTLE, DATA_ROOM, pages_settled);
+    request->fuse = NULL;
+    if (!settle)
+        return;
+    settle->failed = pages_unsettled;
+    settle->settles = true;
+    settle->node_id = request->node_id;
+    settle->open_id = request->open_id;
+    settle->size = request->size;
+    wire_put_settle_request(&settle->body, &(struct wire_settle_request){.open_id = request->open_id});
+    request_send(settle);
+}
+
+void requests_settle(struct mount *mount, struct node *node)
+{
+    list_for_each_safe (at, after, &mount->requests) {
+        struct request *request = LIST_ENTRY(at, struct request, node);
+        if (!request->settles || request->node_id != node->id.key)
+            continue;
+        node->owes_settle = true;
+        answer_pages(request);
+        list_remove(&request->node);
+    }
+}
+
 // Append is decided write by write, since F_SETFL can ask for it later. The kernel's offset is then a guess:
 // the server chooses. What it writes back of a mapping has its place.
 void op_write(fuse_req_t fuse, fuse_ino_t id, const char *bytes, size_t size, off_t offset,
@@ -172,8 +258,11 @@ void op_write(fuse_req_t fuse, fuse_ino_t id, const char *bytes, size_t size, of
     const struct file *file = request_file(fuse, fi);
     if (!file)
         return;
-    struct request *request = request_new(mount_of(fuse), fuse, append ? WIRE_APPEND : WIRE_WRITE,
-                                          DATA_ROOM + size, append ? append_done : write_done);
+    struct request *request =
+        request_new(mount_of(fuse), fuse, append ? WIRE_APPEND : WIRE_WRITE, DATA_ROOM + size,
+                    append          ? append_done
+                    : fi->writepage ? pages_done
+                                    : write_done);
     if (!request)
         return;
     request->open_id = fi->fh;
@@ -183,8 +272,6 @@ void op_write(fuse_req_t fuse, fuse_ino_t id, const char *bytes, size_t size, of
     request->size = size;
     if (fi->flags & O_DSYNC) // a bit of O_SYNC too
         request->flags = FS_OPEN_SYNC & ~file->flags;
-    if (node && fi->writepage)
-        node->owes_settle = true;
     wire_bytes data = {.bytes = bytes, .length = (uint32_t)size};
     if (append)
         wire_put_append_request(&request->body,

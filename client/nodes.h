@@ -25,7 +25,6 @@ struct node {
     uint32_t n_kept_reads; // answers whose bytes the kernel kept; wraps
     uint8_t lease;         // WIRE_LEASE_* that the server may have to recall
     bool known;            // the kernel has named it since it was shown
-    bool read_behind;      // pages were read while they were being dropped
     bool owes_settle;  // what was stored through mappings has been written, and others may keep what it made
                        // old
     struct tree holds; // by kind, owner and start

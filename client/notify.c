@@ -47,12 +47,7 @@ static void check(int result, const char *what)
         log_warn("notify", "what=%s error=%s", what, strerror(-result));
 }
 
-static void drop_pages(const struct notify *notify, uint64_t node_id)
-{
-    check(fuse_lowlevel_notify_inval_inode(notify->session, node_id, 0, 0), "pages");
-}
-
-// The kernel takes a length of 0, and one that goes past the last offset, as "to the end".
+// A length of 0 is to the end.
 static void drop_range(const struct notify *notify, const struct byte_range *range)
 {
     off_t length = range->end == INT64_MAX ? 0 : (off_t)(range->end - range->start + 1);
@@ -84,10 +79,8 @@ static void run(const struct notify *notify, const struct notify_job *job)
 {
     if (job->kind == NOTIFY_NAME)
         drop_name(notify, job);
-    for (size_t i = 0; i < job->n_first; i++)
-        drop_range(notify, &job->first[i]);
-    for (size_t i = 0; i < job->n_ids; i++)
-        drop_pages(notify, job->ids[i]);
+    for (size_t i = 0; i < job->n_ranges; i++)
+        drop_range(notify, &job->ranges[i]);
 }
 
 static void *work(void *context)

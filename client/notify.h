@@ -23,12 +23,10 @@ enum notify_kind {
 
 struct notify_job {
     enum notify_kind kind;
-    uint64_t node_id;           // the directory
-    char name[FS_NAME_MAX + 1]; // "" is no name: only waits
-    const uint64_t *ids;        // the inodes; the submitter's
-    size_t n_ids;
-    const struct byte_range *first; // ranges that are dropped before; the submitter's, or NULL
-    size_t n_first;
+    uint64_t node_id;                // the directory
+    char name[FS_NAME_MAX + 1];      // "" is no name: only waits
+    const struct byte_range *ranges; // of pages, in this order; the submitter's
+    size_t n_ranges;
     void (*done)(struct notify_job *job);
 
     struct list node; // owned by notify until done

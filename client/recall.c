@@ -22,11 +22,15 @@ struct recall {
     bool name_out, pages_out; // a worker has it
     bool name_given_up;       // the epoch did instead
     bool answered;
-    uint64_t barrier_id; // the inode whose attributes go when the name's directory was free; 0: none
-    uint64_t *ids;       // of pages; owned
-    size_t n_ids;
-    struct byte_range *gaps; // between reads under way on them; owned, or NULL
-    size_t n_gaps;
+    uint64_t barrier_id;     // the inode whose attributes go when the name's directory was free; 0: none
+    struct dropped *dropped; // inodes whose pages go; owned
+    size_t n_dropped;
+    struct byte_range *ranges; // of them, as the worker drops them; owned
+};
+
+struct dropped {
+    uint64_t id;
+    uint32_t n_kept_reads; // the node's when they were last given to a worker
 };
 
 static bool knows_epochs(const struct mount *mount)
@@ -62,11 +66,15 @@ static void tell_dropped(struct mount *mount, uint64_t number)
     mount->n_recalls++;
 }
 
+static bool drops_again(struct recall *recall);
+static void pages_dropped(struct recall *recall);
+
 static void settle(struct recall *recall)
 {
     struct mount *mount = recall->mount;
     bool dropped = !recall->pages_out && (!recall->name_out || recall->name_given_up);
-    if (dropped && !recall->answered) {
+    if (dropped && !recall->answered && !drops_again(recall)) {
+        pages_dropped(recall);
         recall->answered = true;
         mount->n_sweeps -= recall->is_sweep;
         if (recall->number)
@@ -75,79 +83,96 @@ static void settle(struct recall *recall)
     if (recall->name_out || recall->pages_out)
         return;
     list_remove(&recall->node);
-    free(recall->ids);
-    free(recall->gaps);
+    free(recall->dropped);
+    free(recall->ranges);
     free(recall);
 }
 
 // --- pages ---
 
-static void mark_dropping(struct mount *mount, const struct recall *recall, int change)
+static void pages_done(struct notify_job *job)
 {
-    for (size_t i = 0; i < recall->n_ids; i++) {
-        struct node *node = nodes_get(&mount->nodes, recall->ids[i]);
-        if (node)
-            node->n_dropping = (uint32_t)MAX((int64_t)node->n_dropping + change, 0);
-    }
+    struct recall *recall = CONTAINER_OF(job, struct recall, pages);
+    recall->pages_out = false;
+    settle(recall);
 }
 
-static void pages_done(struct notify_job *job);
-
-static void submit_pages(struct recall *recall)
+static void submit_pages(struct recall *recall, size_t n_ranges)
 {
-    mark_dropping(recall->mount, recall, 1);
-    recall->pages = (struct notify_job){.kind = NOTIFY_PAGES,
-                                        .ids = recall->ids,
-                                        .n_ids = recall->n_ids,
-                                        .first = recall->gaps,
-                                        .n_first = recall->n_gaps,
-                                        .done = pages_done};
+    recall->pages = (struct notify_job){
+        .kind = NOTIFY_PAGES, .ranges = recall->ranges, .n_ranges = n_ranges, .done = pages_done};
     recall->pages_out = true;
     notify_submit(recall->mount->notify, &recall->pages);
 }
 
-// What was read while pages were being dropped may have been taken behind the drop: those inodes again.
-static void pages_done(struct notify_job *job)
+static struct byte_range whole(uint64_t id)
 {
-    struct recall *recall = CONTAINER_OF(job, struct recall, pages);
-    struct mount *mount = recall->mount;
+    return (struct byte_range){.id = id, .end = INT64_MAX};
+}
+
+// What was read while pages were being dropped may have been taken behind the drop: those inodes again.
+static bool drops_again(struct recall *recall)
+{
     size_t n = 0;
-    recall->pages_out = false;
-    mark_dropping(mount, recall, -1);
-    for (size_t i = 0; i < recall->n_ids; i++) {
-        struct node *node = nodes_get(&mount->nodes, recall->ids[i]);
-        if (node && node->read_behind)
-            recall->ids[n++] = recall->ids[i];
-        else if (node && node->n_dropping == 0)
-            node->lease &= (uint8_t)~WIRE_LEASE_DATA;
-        if (node && node->n_dropping == 0)
-            node->read_behind = false;
+    for (size_t i = 0; i < recall->n_dropped; i++) {
+        struct dropped *dropped = &recall->dropped[i];
+        const struct node *node = nodes_get(&recall->mount->nodes, dropped->id);
+        if (!node || node->n_kept_reads == dropped->n_kept_reads)
+            continue;
+        dropped->n_kept_reads = node->n_kept_reads;
+        recall->ranges[n++] = whole(dropped->id);
     }
-    recall->n_ids = n;
-    recall->n_gaps = 0;
     if (n > 0)
-        submit_pages(recall);
-    else
-        settle(recall);
+        submit_pages(recall, n);
+    return n > 0;
+}
+
+// The server is about to be told. An answer that it gave before it hears of that is older, and is not kept.
+static void pages_dropped(struct recall *recall)
+{
+    struct mount *mount = recall->mount;
+    for (size_t i = 0; i < recall->n_dropped; i++) {
+        struct node *node = nodes_get(&mount->nodes, recall->dropped[i].id);
+        if (!node)
+            continue;
+        node->lease &= (uint8_t)~WIRE_LEASE_DATA;
+        if (node->n_dropping > 0)
+            node->n_dropping--;
+        if (recall->number || recall->is_sweep)
+            requests_read_again(mount, node->id.key);
+    }
+}
+
+static void drop_pages(struct recall *recall, size_t n_gaps)
+{
+    struct mount *mount = recall->mount;
+    for (size_t i = 0; i < recall->n_dropped; i++) {
+        struct dropped *dropped = &recall->dropped[i];
+        struct node *node = nodes_get(&mount->nodes, dropped->id);
+        dropped->n_kept_reads = node->n_kept_reads;
+        node->n_dropping++;
+        requests_settle(mount, node);
+        recall->ranges[n_gaps + i] = whole(dropped->id);
+    }
+    submit_pages(recall, n_gaps + recall->n_dropped);
 }
 
 static bool drop_pages_of(struct recall *recall, const struct node *node)
 {
-    recall->ids = malloc(sizeof(*recall->ids));
-    if (!recall->ids)
+    recall->dropped = malloc(sizeof(*recall->dropped));
+    recall->ranges = malloc(sizeof(*recall->ranges));
+    if (!recall->dropped || !recall->ranges)
         return false;
-    recall->ids[0] = node->id.key;
-    recall->n_ids = 1;
-    submit_pages(recall);
+    recall->dropped[0].id = node->id.key;
+    recall->n_dropped = 1;
+    drop_pages(recall, 0);
     return true;
 }
 
 void recall_pages(struct mount *mount, struct node *node)
 {
-    if (node->n_dropping > 0) {
-        node->read_behind = true;
-        return;
-    }
+    if (node->n_dropping > 0)
+        return; // and it is seen that this was read meanwhile
     struct recall *recall = recall_new(mount, 0);
     if (recall && !drop_pages_of(recall, node))
         settle(recall);
@@ -159,10 +184,12 @@ static void own_done(struct notify_job *job)
     drop->then(drop);
 }
 
-void recall_own(struct mount *mount, struct own_drop *drop, const struct node *node)
+void recall_own(struct mount *mount, struct own_drop *drop, struct node *node)
 {
-    drop->id = node->id.key;
-    drop->job = (struct notify_job){.kind = NOTIFY_PAGES, .ids = &drop->id, .n_ids = 1, .done = own_done};
+    requests_settle(mount, node);
+    drop->range = whole(node->id.key);
+    drop->job =
+        (struct notify_job){.kind = NOTIFY_PAGES, .ranges = &drop->range, .n_ranges = 1, .done = own_done};
     notify_submit(mount->notify, &drop->job);
 }
 
@@ -247,56 +274,67 @@ static void drop_attributes_of_all(struct mount *mount)
 static int gather_pages(struct recall *recall)
 {
     const struct table *nodes = &recall->mount->nodes.by_id;
-    recall->ids = malloc(MAX(nodes->count, 1) * sizeof(*recall->ids));
-    if (!recall->ids)
+    recall->dropped = malloc(MAX(nodes->count, 1) * sizeof(*recall->dropped));
+    if (!recall->dropped)
         return -ENOMEM;
     for (struct table_node *entry = table_first(nodes); entry; entry = table_next(nodes, entry)) {
         const struct node *node = CONTAINER_OF(entry, struct node, id);
         if (node->lease & WIRE_LEASE_DATA || node->n_dropping > 0)
-            recall->ids[recall->n_ids++] = entry->key;
+            recall->dropped[recall->n_dropped++].id = entry->key;
     }
     return 0;
 }
 
-// A page that is being read is not there yet, and its read may wait for a server that is away: what lies
-// between goes first.
-static int gather_gaps(struct recall *recall)
+static size_t count_reads(const struct mount *mount)
 {
     size_t n = 0;
-    list_for_each (at, &recall->mount->requests)
+    list_for_each (at, &mount->requests)
         n += LIST_ENTRY(at, struct request, node)->keep;
-    struct byte_range *reads = malloc(MAX(n, 1) * sizeof(*reads));
-    recall->gaps = malloc((n + recall->n_ids) * sizeof(*recall->gaps));
-    if (!reads || !recall->gaps) {
+    return n;
+}
+
+// A page that is being read is not there yet, and its read may wait for a server that is away: what lies
+// between goes first.
+static int gather_gaps(struct recall *recall, size_t *ret_n)
+{
+    size_t n = 0, n_reads = count_reads(recall->mount), room = n_reads + recall->n_dropped;
+    struct byte_range *reads = malloc(MAX(n_reads, 1) * sizeof(*reads));
+    uint64_t *ids = malloc(recall->n_dropped * sizeof(*ids));
+    recall->ranges = malloc((room + recall->n_dropped) * sizeof(*recall->ranges));
+    if (!reads || !ids || !recall->ranges) {
         free(reads);
+        free(ids);
         return -ENOMEM;
     }
-    n = 0;
     list_for_each (at, &recall->mount->requests) {
         const struct request *request = LIST_ENTRY(at, struct request, node);
         if (request->keep && request->size > 0)
             reads[n++] = (struct byte_range){
                 .id = request->node_id, .start = request->offset, .end = request->offset + request->size - 1};
     }
-    recall->n_gaps = gaps_between(reads, n, recall->ids, recall->n_ids, recall->gaps);
+    for (size_t i = 0; i < recall->n_dropped; i++)
+        ids[i] = recall->dropped[i].id;
+    *ret_n = gaps_between(reads, n, ids, recall->n_dropped, recall->ranges);
     free(reads);
+    free(ids);
     return 0;
 }
 
 // A mount that cannot drop what it keeps is worse than none.
 static void sweep(struct mount *mount, uint64_t number)
 {
+    size_t n_gaps = 0;
     recall_all_names(mount);
     drop_attributes_of_all(mount);
     struct recall *recall = recall_new(mount, number);
-    if (!recall || gather_pages(recall) < 0 || (recall->n_ids > 0 && gather_gaps(recall) < 0)) {
+    if (!recall || gather_pages(recall) < 0 || (recall->n_dropped > 0 && gather_gaps(recall, &n_gaps) < 0)) {
         mount_fail(mount, "no memory to drop what the kernel keeps");
         return;
     }
     recall->is_sweep = true;
     mount->n_sweeps++;
-    if (recall->n_ids > 0)
-        submit_pages(recall);
+    if (recall->n_dropped > 0)
+        drop_pages(recall, n_gaps);
     else
         settle(recall);
 }
@@ -328,7 +366,7 @@ static void drop(struct mount *mount, struct node *node, const struct wire_inval
         drop_attributes(recall, node);
         node->lease &= (uint8_t)~WIRE_LEASE_ATTR;
     }
-    if (event->what & WIRE_DROP_DATA && (node->lease & WIRE_LEASE_DATA || node->n_dropping > 0))
+    if (event->what & WIRE_DROP_DATA)
         recall->answered =
             !drop_pages_of(recall, node); // without memory there is no answer: see recall_new()
     settle(recall);

@@ -23,10 +23,10 @@ void recall_pages(struct mount *mount, struct node *node);
 // Pages of the node may have been taken amid a change of our own: `then` is called when they are gone.
 struct own_drop {
     struct notify_job job;
-    uint64_t id;
+    struct byte_range range;
     void (*then)(struct own_drop *drop);
 };
-void recall_own(struct mount *mount, struct own_drop *drop, const struct node *node);
+void recall_own(struct mount *mount, struct own_drop *drop, struct node *node);
 // The caller's permissions on a directory changed: what was found below it is asked for again.
 void recall_all_names(struct mount *mount);
 

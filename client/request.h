@@ -36,7 +36,9 @@ struct request {
     struct fs_lock lock;
     fuse_ino_t directories[2]; // whose locks the kernel holds meanwhile; 0: none
     bool keep;                 // the kernel keeps the bytes that are read
-    uint32_t n_kept_reads;     // the node's when it was sent
+    bool is_old;           // and what is answered may be older than a drop that the server has been told of
+    bool settles;          // pages that the kernel has written back wait for it
+    uint32_t n_kept_reads; // the node's when it was sent
 };
 
 // A request about `fuse` (or on the client's own account: NULL) with room for a body of `room` bytes beside
@@ -70,6 +72,12 @@ void request_entry(const struct request *request, struct node *node, const wire_
 uint64_t requests_tick(struct mount *mount);
 void requests_down(struct mount *mount);    // the connection is lost
 void requests_abandon(struct mount *mount); // the mount is ending: whoever waits is told
+// Pages of the node are about to be dropped, and the kernel would wait for those that are being written back:
+// they do not wait for others (fuse_data.c).
+void requests_settle(struct mount *mount, struct node *node);
+// They have been dropped, and the server is told so: reads under way may bring what was there before, and are
+// made anew.
+void requests_read_again(struct mount *mount, uint64_t node_id);
 
 // --- helpers of the operations ---
 

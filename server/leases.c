@@ -241,6 +241,15 @@ int call_lease_data(struct call *call, fs_ino ino, uint8_t *ret_lease)
     return result == 1 ? 0 : result;
 }
 
+int call_unsettled(struct call *call, fs_ino ino)
+{
+    struct attached *attached = call->request->attached;
+    return recall_unsettled(&call->hosted->recall, attached->holder, &attached->debts, ino,
+                            &call->request->wait)
+               ? CORE_WAIT
+               : 0;
+}
+
 int call_settled(struct call *call, fs_ino ino)
 {
     return recall_settle(&call->request->attached->debts, ino, &call->request->wait) ? CORE_WAIT : 0;

@@ -20,7 +20,8 @@ int op_read(struct call *call)
         return result;
     size_t n;
     uint8_t lease = 0;
-    if (request.keep)
+    result = call_unsettled(call, core_file_ino(open->file));
+    if (result == 0 && request.keep)
         result = call_lease_data(call, core_file_ino(open->file), &lease);
     if (result == 0)
         result = core_read(call->core, open->file, request.offset, body.at + ahead, request.n, &n);

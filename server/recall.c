@@ -32,9 +32,17 @@ struct recall_link {
 
 struct recall_debt {
     struct table_node node; // key: inode number
+    struct list of_inode;
+    struct recall_owed *owed;
     struct recall_debts *debts;
     struct recall_wait wait;
     struct list settlers; // struct recall_wait.queued
+};
+
+// The debts of all sessions for one inode.
+struct recall_owed {
+    struct table_node node; // key: inode number
+    struct list debts;
 };
 
 static bool same_name(struct fs_name a, struct fs_name b)
@@ -67,6 +75,8 @@ void recall_free(struct recall *recall)
     list_for_each_safe (node, after, &recall->holders)
         recall_leave(recall, LIST_ENTRY(node, struct lease_holder, node));
     fs_assert(recall->pending.count == 0 && list_empty(&recall->trees));
+    fs_assert(recall->owed.count == 0);
+    table_free(&recall->owed);
     table_free(&recall->pending);
     lease_table_free(&recall->leases);
 }
@@ -93,6 +103,11 @@ static void go_on_all(struct recall *recall, struct list *queue)
 static void debt_free(struct recall *recall, struct recall_debt *debt)
 {
     table_remove(&debt->debts->by_inode, &debt->node);
+    list_remove(&debt->of_inode);
+    if (list_empty(&debt->owed->debts)) {
+        table_remove(&recall->owed, &debt->owed->node);
+        free(debt->owed);
+    }
     recall_wait_end(recall, &debt->wait);
     go_on_all(recall, &debt->settlers);
     free(debt);
@@ -424,17 +439,45 @@ static struct recall_debt *debt_get(const struct recall_debts *debts, fs_ino ino
     return node ? CONTAINER_OF(node, struct recall_debt, node) : NULL;
 }
 
-static struct recall_debt *debt_make(struct recall_debts *debts, fs_ino ino)
+static struct recall_owed *owed_get(const struct recall *recall, fs_ino ino)
+{
+    struct table_node *node = table_get(&recall->owed, ino);
+    return node ? CONTAINER_OF(node, struct recall_owed, node) : NULL;
+}
+
+static struct recall_owed *owed_make(struct recall *recall, fs_ino ino)
+{
+    struct recall_owed *owed = owed_get(recall, ino);
+    if (owed)
+        return owed;
+    owed = calloc(1, sizeof(*owed));
+    if (!owed || table_put(&recall->owed, &owed->node, ino) < 0) {
+        free(owed);
+        return NULL;
+    }
+    list_init(&owed->debts);
+    return owed;
+}
+
+static struct recall_debt *debt_make(struct recall *recall, struct recall_debts *debts, fs_ino ino)
 {
     struct recall_debt *debt = debt_get(debts, ino);
     if (debt)
         return debt;
-    debt = calloc(1, sizeof(*debt));
+    struct recall_owed *owed = owed_make(recall, ino);
+    debt = owed ? calloc(1, sizeof(*debt)) : NULL;
     if (!debt || table_put(&debts->by_inode, &debt->node, ino) < 0) {
+        if (owed && list_empty(&owed->debts)) {
+            table_remove(&recall->owed, &owed->node);
+            free(owed);
+        }
         free(debt);
         return NULL;
     }
+    debt->owed = owed;
     debt->debts = debts;
+    list_init(&debt->of_inode);
+    list_push(&owed->debts, &debt->of_inode);
     list_init(&debt->settlers);
     recall_wait_init(&debt->wait);
     debt->wait.is_debt = true;
@@ -448,7 +491,7 @@ int recall_tell(struct recall *recall, const struct lease_holder *own, struct re
     size_t n_merged = merge(changes, n, merged);
     int result = 0;
     for (size_t i = 0; i < n_merged && result == 0; i++) {
-        struct recall_debt *debt = debts ? debt_make(debts, merged[i].ino) : NULL;
+        struct recall_debt *debt = debts ? debt_make(recall, debts, merged[i].ino) : NULL;
         if (debts && !debt)
             return -ENOMEM;
         result = ask_all(recall, own, &merged[i], debt ? &debt->wait : NULL, now_ms);
@@ -456,6 +499,22 @@ int recall_tell(struct recall *recall, const struct lease_holder *own, struct re
             debt_free(recall, debt);
     }
     return result;
+}
+
+bool recall_unsettled(struct recall *recall, const struct lease_holder *holder,
+                      const struct recall_debts *own, fs_ino ino, struct recall_wait *wait)
+{
+    const struct recall_owed *owed = owed_get(recall, ino);
+    if (!owed || (holder && lease_has(holder, ino, LEASE_DATA)))
+        return false;
+    list_for_each (node, &owed->debts) {
+        struct recall_debt *debt = LIST_ENTRY(node, struct recall_debt, of_inode);
+        if (debt->debts == own)
+            continue;
+        list_push(&debt->settlers, &wait->queued);
+        return true;
+    }
+    return false;
 }
 
 bool recall_settle(struct recall_debts *debts, fs_ino ino, struct recall_wait *wait)

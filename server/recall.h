@@ -47,6 +47,7 @@ struct recall {
     struct list holders;
     struct table pending; // struct recall_pending, by inode
     struct list trees;    // items of directories that change their parent
+    struct table owed;    // struct recall_owed, by inode
     const struct env *env;
     const struct recall_ops *ops;
     void *context;
@@ -106,6 +107,11 @@ int recall_ask(struct recall *recall, const struct lease_holder *own, struct rec
 int recall_tell(struct recall *recall, const struct lease_holder *own, struct recall_debts *debts,
                 const struct core_change *changes, size_t n, uint64_t now_ms);
 // Is something owed for the inode? Then `wait` is queued.
+// Has another session written pages of the inode that somebody may still keep as they were before? Whoever
+// reads the new bytes could tell him: then `wait` is queued. Not of who may himself be in the midst of
+// dropping them.
+bool recall_unsettled(struct recall *recall, const struct lease_holder *holder,
+                      const struct recall_debts *own, fs_ino ino, struct recall_wait *wait);
 bool recall_settle(struct recall_debts *debts, fs_ino ino, struct recall_wait *wait);
 void recall_debts_free(struct recall *recall, struct recall_debts *debts); // nothing is queued
 
