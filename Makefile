@@ -9,6 +9,7 @@
 # make conformance PJDFSTEST=DIR    run a built pjdfstest checkout on a fresh mount
 # make exercise   random operations on two mounts and the host in step (MINUTES=10 SEED=n; KILL=1: with killed servers)
 # make torture    random work on three mounts while server and clients are killed, stopped and parted (MINUTES=10 SEED=n)
+# make coherence  random operations on four mounts, judged for linearizability (MINUTES=10 SEED=n)
 # make exercise-bigdir              a directory of a million entries through two mounts (ENTRIES=N)
 # make exercise-programs            dbench and stress-ng on two mounts, a minute each (SECONDS=N); npm with 3,000 files
 # SAN=address,undefined | SAN=thread    a sanitizer build, in its own folder; works with check too
@@ -63,8 +64,8 @@ PROGRAMS := berthd berth berth-api berth-fn
 # demo and check build on all processors, unless make was told a number.
 JOBS := $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc 2>/dev/null || echo 1))
 
-.PHONY: all libraries deps deps-build deps-check deps-docker deps-lint demo check conformance exercise exercise-bigdir \
-        exercise-programs torture unit fuzz exercisers lint install clean
+.PHONY: all libraries deps deps-build deps-check deps-docker deps-lint demo check conformance coherence exercise \
+        exercise-bigdir exercise-programs torture unit fuzz exercisers lint install clean
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -136,6 +137,10 @@ exercise: deps-check
 torture: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all
 	@BERTH_BUILD=$(BUILD) tests/torture/torture.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+coherence: deps-check
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@BERTH_BUILD=$(BUILD) tests/coherence/history.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 exercise-bigdir: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all
