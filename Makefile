@@ -180,6 +180,12 @@ $(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(FUZZ_HELP_O) $(WIRE_O) 
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) $^ -lpthread -o $@
 
+# In the place of hosting.c: one file system, on the fuzzer's loop.
+$(BUILD)/fuzz/fuzz_server_%: $(BUILD)/obj/tests/fuzz/fuzz_server_%.o $(call objects,tests/fuzz/server/*.c) $(FUZZ_HELP_O) \
+                             $(SERVER_LIB_O) $(CORE_O) $(STORE_O) $(WIRE_O) $(BASE_O)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -Wl,--wrap=hosting_attach $^ $(LIBS_server) -lpthread -o $@
+
 fuzz: $(FUZZERS)
 
 # --- exercisers: programs that tests/posix/exercise.py runs ---
