@@ -47,6 +47,15 @@ static struct fuse_file_info file_info(const struct request *request)
                                    .direct_io = !(request->flags & FS_OPEN_DIRECTORY)};
 }
 
+static int reply_open(const struct request *request, const struct fuse_entry_param *made,
+                      const struct fuse_file_info *fi)
+{
+    request->mount->opens_direct = fi->direct_io;
+    int result = made ? fuse_reply_create(request->fuse, made, fi) : fuse_reply_open(request->fuse, fi);
+    request->mount->opens_direct = false;
+    return result;
+}
+
 static int keep(struct request *request, struct node *node)
 {
     struct file like = {.id.key = request->open_id, .flags = request->flags, .opener = request->opener};
@@ -89,7 +98,7 @@ static void open_done(struct request *request, struct reader *body)
         return;
     }
     struct fuse_file_info fi = file_info(request);
-    after_reply(request, fuse_reply_open(request->fuse, &fi));
+    after_reply(request, reply_open(request, NULL, &fi));
 }
 
 // In a removed directory the kernel finds nothing by itself: such an open is never asked about.
@@ -152,7 +161,7 @@ static void made(struct request *request, const wire_entry *entry, int result)
     struct fuse_file_info fi = file_info(request);
     struct fuse_entry_param param = {.ino = node->id.key};
     stat_of(mount, &entry->attr, &param.attr);
-    int replied = fuse_reply_create(request->fuse, &param, &fi);
+    int replied = reply_open(request, &param, &fi);
     if (replied != 0)
         nodes_forget(&mount->nodes, node, 1);
     after_reply(request, replied);
