@@ -41,7 +41,7 @@ PACKAGES    := fuse3 libuv libcrypto libmicrohttpd jansson libcurl sqlite3
 LIBS_store  := $(call pkg_libs,sqlite3)
 LIBS_server := $(call pkg_libs,libuv libcrypto libmicrohttpd jansson) $(LIBS_store)
 LIBS_client := $(call pkg_libs,fuse3 libuv libcrypto)
-LIBS_cli    := $(call pkg_libs,libcurl jansson)
+LIBS_cli    := $(call pkg_libs,libcurl jansson) -lpthread -lm
 LIBS_shim   := $(call pkg_libs,libuv libmicrohttpd jansson)
 PKG_CFLAGS  := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 
