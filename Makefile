@@ -9,6 +9,7 @@
 # make conformance PJDFSTEST=DIR    run a built pjdfstest checkout on a fresh mount
 # make exercise   random operations on two mounts and the host in step (MINUTES=10 SEED=n; KILL=1: with killed servers)
 # make torture    random work on three mounts while server and clients are killed, stopped and parted (MINUTES=10 SEED=n)
+# make coherence  random operations on four mounts, judged for linearizability (MINUTES=10 SEED=n)
 # make exercise-bigdir              a directory of a million entries through two mounts (ENTRIES=N)
 # make exercise-programs            dbench and stress-ng on two mounts, a minute each (SECONDS=N); npm with 3,000 files
 # SAN=address,undefined | SAN=thread    a sanitizer build, in its own folder; works with check too
@@ -40,7 +41,7 @@ PACKAGES    := fuse3 libuv libcrypto libmicrohttpd jansson libcurl sqlite3
 LIBS_store  := $(call pkg_libs,sqlite3)
 LIBS_server := $(call pkg_libs,libuv libcrypto libmicrohttpd jansson) $(LIBS_store)
 LIBS_client := $(call pkg_libs,fuse3 libuv libcrypto)
-LIBS_cli    := $(call pkg_libs,libcurl jansson)
+LIBS_cli    := $(call pkg_libs,libcurl jansson) -lpthread -lm
 LIBS_shim   := $(call pkg_libs,libuv libmicrohttpd jansson)
 PKG_CFLAGS  := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 
@@ -63,8 +64,8 @@ PROGRAMS := berthd berth berth-api berth-fn
 # demo and check build on all processors, unless make was told a number.
 JOBS := $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc 2>/dev/null || echo 1))
 
-.PHONY: all libraries deps deps-build deps-check deps-docker deps-lint demo check conformance exercise exercise-bigdir \
-        exercise-programs torture unit fuzz exercisers lint install clean
+.PHONY: all libraries deps deps-build deps-check deps-docker deps-lint demo check conformance coherence exercise \
+        exercise-bigdir exercise-programs torture unit fuzz exercisers lint install clean
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
@@ -137,6 +138,10 @@ torture: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all
 	@BERTH_BUILD=$(BUILD) tests/torture/torture.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
+coherence: deps-check
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@BERTH_BUILD=$(BUILD) tests/coherence/history.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
 exercise-bigdir: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all
 	@BERTH_BUILD=$(BUILD) tests/posix/bigdir.py $(if $(ENTRIES),--entries $(ENTRIES))
@@ -174,6 +179,12 @@ FUZZ_HELP_O := $(call objects,$(filter-out $(wildcard tests/fuzz/fuzz_*.c),$(wil
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(FUZZ_HELP_O) $(WIRE_O) $(BASE_O)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) $^ -lpthread -o $@
+
+# In the place of hosting.c: one file system, on the fuzzer's loop.
+$(BUILD)/fuzz/fuzz_server_%: $(BUILD)/obj/tests/fuzz/fuzz_server_%.o $(call objects,tests/fuzz/server/*.c) $(FUZZ_HELP_O) \
+                             $(SERVER_LIB_O) $(CORE_O) $(STORE_O) $(WIRE_O) $(BASE_O)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -Wl,--wrap=hosting_attach $^ $(LIBS_server) -lpthread -o $@
 
 fuzz: $(FUZZERS)
 

@@ -60,6 +60,15 @@ static struct fuse_file_info file_info(const struct request *request, const stru
     return fi;
 }
 
+static int reply_open(const struct request *request, const struct fuse_entry_param *made,
+                      const struct fuse_file_info *fi)
+{
+    request->mount->opens_direct = fi->direct_io;
+    int result = made ? fuse_reply_create(request->fuse, made, fi) : fuse_reply_open(request->fuse, fi);
+    request->mount->opens_direct = false;
+    return result;
+}
+
 static int keep(struct request *request, struct node *node)
 {
     struct file like = {.id.key = request->open_id, .flags = request->flags, .opener = request->opener};
@@ -102,7 +111,7 @@ static void open_done(struct request *request, struct reader *body)
         return;
     }
     struct fuse_file_info fi = file_info(request, node);
-    after_reply(request, fuse_reply_open(request->fuse, &fi));
+    after_reply(request, reply_open(request, NULL, &fi));
 }
 
 // In a removed directory the kernel finds nothing by itself: such an open is never asked about.
@@ -166,7 +175,7 @@ static void made(struct request *request, const wire_entry *entry, uint8_t lease
     struct fuse_file_info fi = file_info(request, node);
     struct fuse_entry_param param;
     request_entry(request, node, entry, lease, &param);
-    int replied = fuse_reply_create(request->fuse, &param, &fi);
+    int replied = reply_open(request, &param, &fi);
     if (replied != 0)
         nodes_forget(&mount->nodes, node, 1);
     after_reply(request, replied);

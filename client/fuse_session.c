@@ -21,7 +21,8 @@
 #define STOP_WAIT_MS     10
 
 // Younger than the headers that libfuse 3.14 comes with.
-#define INIT_DIRECT_IO_ALLOW_MMAP (1ull << 36)
+#define INIT_DIRECT_IO_ALLOW_MMAP  (1ull << 36)
+#define INIT_MINOR_PARALLEL_WRITES 38u
 
 // --- INIT ---
 
@@ -111,6 +112,7 @@ static void look_at_init(struct mount *mount, const char *bytes, size_t n)
     uint64_t flags = init.flags | (init.flags & FUSE_INIT_EXT ? (uint64_t)init.flags2 << 32 : 0);
     mount->offers_mmap = flags & INIT_DIRECT_IO_ALLOW_MMAP;
     mount->kernel_minor = init.minor;
+    mount->offers_parallel_writes = init.minor >= INIT_MINOR_PARALLEL_WRITES;
     mount->init_unique = header.unique;
 }
 
@@ -133,11 +135,27 @@ static ssize_t reply_to_init(const struct mount *mount, int fd, const struct iov
     return n == sizeof(reply) ? write(fd, reply, n) : writev(fd, parts, n_parts);
 }
 
+// Writes within the file need not wait for each other: each is atomic on the server, whatever their order.
+// The kernel itself sends appends, and writes past the end, one at a time. The reply to an open or create
+// ends with what libfuse has made of its flags.
+static void allow_parallel_writes(const struct iovec *last)
+{
+    struct fuse_open_out out;
+    uint8_t *end = (uint8_t *)last->iov_base + last->iov_len - sizeof(out);
+    memcpy(&out, end, sizeof(out));
+    out.open_flags |= FOPEN_PARALLEL_DIRECT_WRITES;
+    memcpy(end, &out, sizeof(out));
+}
+
 static ssize_t io_writev(int fd, struct iovec *parts, int n_parts, void *userdata)
 {
     struct mount *mount = userdata;
     const struct fuse_out_header *header = parts[0].iov_base;
-    if (mount->init_unique == 0 || header->unique != mount->init_unique)
+    if (header->unique == 0) // no reply: a notification, from any thread
+        return writev(fd, parts, n_parts);
+    if (mount->opens_direct && mount->offers_parallel_writes && header->error == 0)
+        allow_parallel_writes(&parts[n_parts - 1]);
+    if (header->unique != mount->init_unique)
         return writev(fd, parts, n_parts);
     ssize_t n = reply_to_init(mount, fd, parts, n_parts);
     mount->init_unique = 0;

@@ -50,9 +50,11 @@ struct mount {
     uv_poll_t fuse_poll;
     bool fuse_open; // fuse_poll is in the loop
     char *fuse_buffer;
-    uint64_t init_unique;  // of the INIT request under way, 0: none
-    bool offers_mmap;      // the kernel can map files that are open for direct I/O
-    uint32_t kernel_minor; // of its FUSE protocol
+    uint64_t init_unique;        // of the INIT request under way, 0: none
+    bool offers_mmap;            // the kernel can map files that are open for direct I/O
+    uint32_t kernel_minor;       // of its FUSE protocol
+    bool offers_parallel_writes; // the kernel can have several direct writes to one file under way
+    bool opens_direct;           // what is replied right now is an open for direct I/O
     bool init_done;
     bool wants_btime; // the GETATTR being taken was a STATX
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fuse3/fuse_lowlevel.h>
 #include <linux/fuse.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,9 +24,9 @@ static const unsigned threads_max[NOTIFY_KINDS] = {[NOTIFY_NAME] = 4, [NOTIFY_PA
 struct pool {
     struct notify *notify;
     struct list queue;
-    pthread_cond_t wake;
+    sem_t wake; // posted for each job (glibc 2.36's condition variables lose signals: its bug 25847)
     pthread_t threads[THREADS_MAX];
-    unsigned n_threads, n_threads_max, n_idle, n_queued, n_working;
+    unsigned n_threads, n_threads_max, n_queued, n_working;
 };
 
 struct notify {
@@ -83,33 +84,42 @@ static void run(const struct notify *notify, const struct notify_job *job)
         drop_range(notify, &job->ranges[i]);
 }
 
+// The next job, NULL when there is none now. False: there will be none.
+static bool take(struct pool *pool, struct list **ret_node)
+{
+    struct notify *notify = pool->notify;
+    pthread_mutex_lock(&notify->lock);
+    bool stopping = notify->stopping;
+    *ret_node = stopping ? NULL : list_pop(&pool->queue);
+    pool->n_queued -= *ret_node != NULL;
+    pool->n_working += *ret_node != NULL;
+    pthread_mutex_unlock(&notify->lock);
+    return !stopping;
+}
+
+static void give(struct pool *pool, struct list *node)
+{
+    struct notify *notify = pool->notify;
+    pthread_mutex_lock(&notify->lock);
+    pool->n_working--;
+    list_push(&notify->finished, node);
+    pthread_mutex_unlock(&notify->lock);
+    uv_async_send(&notify->async);
+}
+
 static void *work(void *context)
 {
     struct pool *pool = context;
     struct notify *notify = pool->notify;
-    pthread_mutex_lock(&notify->lock);
-    for (;;) {
-        struct list *node = list_pop(&pool->queue);
-        if (!node && notify->stopping)
-            break;
+    struct list *node;
+    while (take(pool, &node)) {
         if (!node) {
-            pool->n_idle++;
-            pthread_cond_wait(&pool->wake, &notify->lock);
-            pool->n_idle--;
+            sem_wait(&pool->wake);
             continue;
         }
-        pool->n_queued--;
-        pool->n_working++;
-        bool stopping = notify->stopping;
-        pthread_mutex_unlock(&notify->lock);
-        if (!stopping)
-            run(notify, LIST_ENTRY(node, struct notify_job, node));
-        pthread_mutex_lock(&notify->lock);
-        pool->n_working--;
-        list_push(&notify->finished, node);
-        uv_async_send(&notify->async);
+        run(notify, LIST_ENTRY(node, struct notify_job, node));
+        give(pool, node);
     }
-    pthread_mutex_unlock(&notify->lock);
     return NULL;
 }
 
@@ -137,11 +147,11 @@ void notify_submit(struct notify *notify, struct notify_job *job)
     list_init(&job->node);
     list_push(&pool->queue, &job->node);
     pool->n_queued++;
-    if (pool->n_queued > pool->n_idle && pool->n_threads < pool->n_threads_max && !start_thread(pool) &&
-        pool->n_threads == 0)
+    if (pool->n_queued + pool->n_working > pool->n_threads && pool->n_threads < pool->n_threads_max &&
+        !start_thread(pool) && pool->n_threads == 0)
         log_error("notify", "error=%s", "no thread could be started; what is to be dropped waits");
-    pthread_cond_signal(&pool->wake);
     pthread_mutex_unlock(&notify->lock);
+    sem_post(&pool->wake);
 }
 
 static void finish(struct notify *notify)
@@ -183,7 +193,7 @@ int notify_create(uv_loop_t *loop, struct notify **ret_notify)
         pool->notify = notify;
         pool->n_threads_max = threads_max[kind];
         list_init(&pool->queue);
-        pthread_cond_init(&pool->wake, NULL);
+        sem_init(&pool->wake, 0, 0);
     }
     *ret_notify = notify;
     return 0;
@@ -192,14 +202,6 @@ int notify_create(uv_loop_t *loop, struct notify **ret_notify)
 void notify_start(struct notify *notify, struct fuse_session *session)
 {
     notify->session = session;
-}
-
-static void stop_pool(struct pool *pool)
-{
-    pthread_cond_broadcast(&pool->wake);
-    for (unsigned i = 0; i < pool->n_threads; i++)
-        pthread_join(pool->threads[i], NULL);
-    pthread_cond_destroy(&pool->wake);
 }
 
 void notify_stop(struct notify *notify)
@@ -217,6 +219,18 @@ bool notify_is_working(struct notify *notify)
         working |= notify->pools[kind].n_working > 0;
     pthread_mutex_unlock(&notify->lock);
     return working;
+}
+
+static void stop_pool(struct pool *pool)
+{
+    struct list *node;
+    for (unsigned i = 0; i < pool->n_threads; i++)
+        sem_post(&pool->wake);
+    for (unsigned i = 0; i < pool->n_threads; i++)
+        pthread_join(pool->threads[i], NULL);
+    while ((node = list_pop(&pool->queue)))
+        list_push(&pool->notify->finished, node);
+    sem_destroy(&pool->wake);
 }
 
 void notify_destroy(struct notify *notify)

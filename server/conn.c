@@ -55,6 +55,9 @@ static void update_events(struct conn *conn)
     int events = list_empty(&conn->out) ? 0 : UV_WRITABLE;
     if (!conn->last_words && may_read(conn) && conn->out_length < CONN_OUT_MAX)
         events |= UV_READABLE;
+    if (events == conn->events) // to start again what is on would cost system calls
+        return;
+    conn->events = events;
     if (events)
         fs_assert(uv_poll_start(&conn->poll, events, on_poll) == 0);
     else
@@ -121,6 +124,7 @@ int conn_join(struct conn *conn, uv_loop_t *loop, const struct conn_ops *ops, vo
     conn->ops = ops;
     conn->owner = owner;
     conn->left = NULL;
+    conn->events = 0;
     conn->moved_ms = uv_now(loop);
     update_events(conn);
     return 0;

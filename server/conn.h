@@ -35,6 +35,7 @@ struct conn_ops {
 
 struct conn {
     uv_poll_t poll;
+    int events; // that it waits for
     int fd;
     const struct conn_ops *ops;
     void *owner;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The commands of `berth fs`, `berth ap`, `berth clients`, `berth locks` and `berth evict`. Each takes its
-// own arguments (argv[0] is how it was called, for usage messages) and returns the program's exit code: 0, 1
-// failed, 2 wrong usage.
+// The commands of `berth fs`, `berth ap`, `berth clients`, `berth locks`, `berth evict` and `berth bench`.
+// Each takes its own arguments (argv[0] is how it was called, for usage messages) and returns the program's
+// exit code: 0, 1 failed, 2 wrong usage.
 #ifndef BERTH_CLIENT_CLI_COMMANDS_H
 #define BERTH_CLIENT_CLI_COMMANDS_H
 
@@ -21,6 +21,7 @@ int ap_quota(int argc, char **argv);
 int clients_list(int argc, char **argv);
 int locks_list(int argc, char **argv);
 int clients_evict(int argc, char **argv);
+int bench_run(int argc, char **argv);
 
 // --- what they share (common.c) ---
 

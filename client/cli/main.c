@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// berth-api: what the commands of berth run that talk to a server's API. A program of its own so that a mount
-// loads no HTTP library.
+// berth-api: what the commands of berth run that talk to a server's API or need what it needs. A program of
+// its own so that a mount loads no libraries for HTTP and JSON.
 #include "client/cli/commands.h"
 #include "fs/base/check.h"
 #include <curl/curl.h>
@@ -16,7 +16,7 @@ static struct {
     {"ap", "list", "berth ap list", ap_list},       {"ap", "delete", "berth ap delete", ap_delete},
     {"fs", "quota", "berth fs quota", fs_quota},    {"ap", "quota", "berth ap quota", ap_quota},
     {"clients", "", "berth clients", clients_list}, {"locks", "", "berth locks", locks_list},
-    {"evict", "", "berth evict", clients_evict},
+    {"evict", "", "berth evict", clients_evict},    {"bench", "", "berth bench", bench_run},
 };
 
 static int usage(FILE *out, int code)
@@ -25,6 +25,7 @@ static int usage(FILE *out, int code)
           "       berth ap create|list|quota|delete [OPTION...]\n"
           "       berth clients|locks [OPTION...]\n"
           "       berth evict [OPTION...] CLIENT\n"
+          "       berth bench [OPTION...] DIR [DIR2]\n"
           "File systems (fs), access points (ap) and clients of a berthd. Each command has --help.\n",
           out);
     return code;

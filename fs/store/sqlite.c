@@ -18,6 +18,7 @@ static int engine_begin(struct store *store)
 {
     struct engine *engine = engine_of(store);
     engine->usage_at_begin = engine->usage;
+    engine->changes_at_begin = sqlite3_total_changes(engine->db);
     engine->grown.n = 0;
     engine->broken = 0;
     return db_run_id(engine, ST_BEGIN);
@@ -65,18 +66,37 @@ static void engine_rollback(struct store *store)
     grown_undo(engine, 0, true);
 }
 
+// As long as the transaction has changed nothing, going back to its beginning is the same, and SQLite keeps
+// no copies of the pages that change meanwhile.
 static int engine_savepoint(struct store *store)
 {
     struct engine *engine = engine_of(store);
     engine->usage_at_savepoint = engine->usage;
     engine->grown.at_savepoint = engine->grown.n;
-    return engine->broken ? engine->broken : db_run_id(engine, ST_SAVEPOINT);
+    engine->savepoint_is_begin =
+        engine->grown.n == 0 && sqlite3_total_changes(engine->db) == engine->changes_at_begin;
+    if (engine->broken || engine->savepoint_is_begin)
+        return engine->broken;
+    return db_run_id(engine, ST_SAVEPOINT);
 }
 
 static int engine_savepoint_release(struct store *store)
 {
     struct engine *engine = engine_of(store);
-    return engine->broken ? engine->broken : db_run_id(engine, ST_SAVEPOINT_RELEASE);
+    if (engine->broken || engine->savepoint_is_begin)
+        return engine->broken;
+    return db_run_id(engine, ST_SAVEPOINT_RELEASE);
+}
+
+static int go_back(struct engine *engine)
+{
+    bool begin = engine->savepoint_is_begin;
+    int result = db_run_id(engine, begin ? ST_ROLLBACK : ST_SAVEPOINT_ROLLBACK);
+    if (result == 0)
+        result = db_run_id(engine, begin ? ST_BEGIN : ST_SAVEPOINT_RELEASE);
+    if (begin)
+        engine->changes_at_begin = sqlite3_total_changes(engine->db);
+    return result;
 }
 
 // When SQLite cannot go back, the whole transaction is lost: no commit may follow.
@@ -86,9 +106,7 @@ static void engine_savepoint_rollback(struct store *store)
     engine->usage = engine->usage_at_savepoint;
     if (engine->broken)
         return;
-    int result = db_run_id(engine, ST_SAVEPOINT_ROLLBACK);
-    if (result == 0)
-        result = db_run_id(engine, ST_SAVEPOINT_RELEASE);
+    int result = go_back(engine);
     if (result < 0)
         engine->broken = result;
     else

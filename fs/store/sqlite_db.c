@@ -5,6 +5,7 @@
 #include "fs/base/check.h"
 #include "fs/base/log.h"
 #include "fs/store/sqlite_engine.h"
+#include "fs/store/sqlite_vfs.h"
 #include "fs/store/store_sqlite.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -204,8 +205,9 @@ int db_connect(const char *directory, int open_flags, sqlite3 **ret_db)
     char path[DB_PATH_ROOM];
     if (snprintf(path, sizeof(path), "%s/meta.db", directory) >= (int)sizeof(path))
         return SQLITE_CANTOPEN;
+    vfs_register();
     int result =
-        sqlite3_open_v2(path, ret_db, open_flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
+        sqlite3_open_v2(path, ret_db, open_flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, VFS_NAME);
     if (result != SQLITE_OK)
         return result;
     sqlite3_db_config(*ret_db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
@@ -279,14 +281,18 @@ int db_open(struct engine *engine)
     if (result == 0)
         result = check_version(engine);
     if (result == 0)
-        result = db_exec(engine, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; "
-                                 "PRAGMA cache_size = -" TEXT(PAGE_CACHE_KIB));
+        result = db_exec(
+            engine, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; "
+                    "PRAGMA cache_spill = -" TEXT(SPILL_KIB) "; PRAGMA cache_size = -" TEXT(PAGE_CACHE_KIB));
     if (result == 0)
         result = check_schema(engine);
     if (result < 0)
         return result;
     sqlite3_wal_hook(engine->db, on_log_written, engine);
-    return open_log(engine);
+    int64_t page_size = 0;
+    result = query_integer(engine, "PRAGMA page_size", &page_size);
+    engine->page_size = (int)page_size;
+    return result < 0 ? result : open_log(engine);
 }
 
 void db_close(struct engine *engine)
@@ -335,8 +341,10 @@ int db_create(const char *directory)
     struct engine engine = {.directory = (char *)directory, .wal_fd = -1, .dir_fd = -1};
     int result = connect_to(&engine, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE);
     if (result == 0)
-        result = db_exec(&engine, "PRAGMA page_size = 4096; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA "
-                                  "journal_mode = WAL; PRAGMA synchronous = FULL");
+        result =
+            db_exec(&engine,
+                    "PRAGMA page_size = " TEXT(DB_PAGE_SIZE) "; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA "
+                                                             "journal_mode = WAL; PRAGMA synchronous = FULL");
     if (result == 0)
         result = db_exec(&engine, "BEGIN");
     for (size_t i = 0; result == 0 && i < ARRAY_LEN(schema); i++)

@@ -13,14 +13,16 @@
 
 #define INLINE_SIZE_MAX    (16u * 1024u) // bytes of a file that lie in the database; past it a data file
 #define PAGE_CACHE_KIB     8192          // of SQLite's own page cache
+#define SPILL_KIB          65536         // no page of a smaller transaction is written before its commit
 #define RESERVE_SIZE       (16u * 1024u * 1024u) // bytes kept back so that a full disk can still be emptied
 #define DATAFILE_OPEN_MAX  128u                  // descriptors of data files that one store keeps open
 #define DATAFILES_IN_SHARD 4096u                 // data files in one directory below data/
 #define SEGMENT_SIZE       (UINT64_C(1) << 40) // bytes of a file that one data file holds: far below a host's limit
 #define SEGMENT_LAST       ((int64_t)(FS_FILE_SIZE_MAX / SEGMENT_SIZE))
 #define INTENT_BATCH_MAX   64                   // intents that one upkeep acts on
-#define LOG_PAGES_LONG     512                  // pages that the log grows by until it is checkpointed: 2 MiB
-#define LOG_PAGES_MAX      4096                 // at which writing waits for a checkpoint; fits the reserve
+#define DB_PAGE_SIZE       2048                 // of a new database; older ones have 4096
+#define LOG_LONG           (4 * 1024 * 1024)    // bytes that the log grows by until it is checkpointed
+#define LOG_MAX            (16 * 1024 * 1024)   // at which writing waits for a checkpoint; fits the reserve
 #define UPKEEP_DELAY_NS    UINT64_C(1000000000) // an intent waits this long for somebody else's sync of the log
 #define VACUUM_PAGES       256                  // pages that one upkeep gives back to a full disk
 #define PATH_ROOM          64                   // a data file's path below data/
@@ -183,6 +185,7 @@ struct engine {
 
     sqlite3 *db;
     sqlite3_stmt *statements[ST_COUNT];
+    int page_size; // of this database
     int log_pages; // in the log after the last commit
     int log_asked; // log_pages when a checkpoint was last asked for
     int broken; // SQLite gave the transaction up by itself: the error that every call answers until rollback
@@ -192,6 +195,8 @@ struct engine {
 
     struct worker worker;
     struct usage_counts usage, usage_at_begin, usage_at_savepoint;
+    int changes_at_begin;    // rows that SQLite had changed then
+    bool savepoint_is_begin; // nothing had been changed before the savepoint
 
     struct numbers numbers;
     fs_ino unsynced_ino_floor; // inodes from here on were made after the last sync was prepared

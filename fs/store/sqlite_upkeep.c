@@ -61,6 +61,11 @@ static int intents_upkeep(struct engine *engine, bool *ret_more)
     return result < 0 ? result : intent_act(engine, ret_more);
 }
 
+static int64_t log_bytes(const struct engine *engine, int pages)
+{
+    return (int64_t)pages * engine->page_size;
+}
+
 // The worker never quite catches up with an owner that goes on writing, and only an empty log starts anew; so
 // at the bound the owner waits for it and moves the rest itself.
 static int log_upkeep(struct engine *engine)
@@ -68,11 +73,11 @@ static int log_upkeep(struct engine *engine)
     int result = 0;
     if (engine->log_pages < engine->log_asked) // it has started anew
         engine->log_asked = 0;
-    if (engine->log_pages >= LOG_PAGES_MAX) {
+    if (log_bytes(engine, engine->log_pages) >= LOG_MAX) {
         result = worker_wait(engine);
         return result < 0 ? result : db_checkpoint(engine, SQLITE_CHECKPOINT_PASSIVE);
     }
-    if (engine->log_pages - engine->log_asked >= LOG_PAGES_LONG) {
+    if (log_bytes(engine, engine->log_pages - engine->log_asked) >= LOG_LONG) {
         result = worker_ask(engine);
         if (result == 0)
             engine->log_asked = engine->log_pages;

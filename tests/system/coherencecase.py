@@ -6,11 +6,16 @@ The programs' processes act through the mounts' views of one fresh directory: se
 import os
 import re
 import subprocess
+import sys
+import types
 
 import harness
 from mountcase import TwoMounts
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "../coherence"))
+import wire_proxy  # noqa: E402 (beside the programs, not the tests)
+
 PROGRAM_SECONDS = 55  # the programs tell by themselves, and earlier, who is stuck
 
 
@@ -25,10 +30,14 @@ def litmus_names(part=r"\w+"):
     return names
 
 
-def run_program(name, *arguments):
-    """(status, what it said) of a program of tests/coherence/."""
-    process = subprocess.Popen([os.path.join(harness.BUILD, "coherence", name), *map(str, arguments)],
-                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def start_program(name, *arguments):
+    """One of tests/coherence/."""
+    return subprocess.Popen([os.path.join(harness.BUILD, "coherence", name), *map(str, arguments)],
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def end_of_program(process):
+    """(status, what it said)"""
     try:
         said, _ = process.communicate(timeout=PROGRAM_SECONDS)
     except subprocess.TimeoutExpired:
@@ -36,6 +45,10 @@ def run_program(name, *arguments):
         said, _ = process.communicate()
         said += "\n(killed after %d s)" % PROGRAM_SECONDS
     return process.returncode, said.strip()
+
+
+def run_program(name, *arguments):
+    return end_of_program(start_program(name, *arguments))
 
 
 class ThreeMounts(TwoMounts):
@@ -56,3 +69,23 @@ class ThreeMounts(TwoMounts):
     def contend(self, kind, seconds, *directories):
         status, said = run_program("contend", kind, seconds, *directories)
         self.assertEqual(status, 0, said)
+
+
+class ThroughProxy(TwoMounts):
+    """The second mount reaches the server through a proxy that understands frames, self.proxy."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.proxy = wire_proxy.Proxy(cls.server.data_address)
+        cls.addClassCleanup(cls.proxy.close)
+        cls.mount_b.unmount()
+        cls.mount_b = cls.mount_through_proxy()
+
+    @classmethod
+    def mount_through_proxy(cls, **options):
+        behind = types.SimpleNamespace(data_address=cls.proxy.data_address, credentials=cls.server.credentials)
+        mount = harness.Mount(behind, cls.ap, over="tcp", credentials=True, **options)
+        cls.addClassCleanup(mount.unmount)
+        cls.addClassCleanup(cls.proxy.set, frozen=False, refuse=False, delay_ms=0)
+        return mount

@@ -172,12 +172,13 @@ class Server:
 
 
 class Mount:
-    """`berth mount` of an access point at a new directory. over: "unix" or "tcp"; credentials: prove the root key."""
+    """`berth mount` of an access point at a new directory. over: "unix" or "tcp"; credentials: prove the root key; prefix: as
+    for Server; path: a directory that is there, instead."""
 
-    def __init__(self, server, access_point, options=None, over="unix", credentials=False):
-        self.path = new_directory("mount-")
+    def __init__(self, server, access_point, options=None, over="unix", credentials=False, prefix=(), path=None):
+        self.path = path or new_directory("mount-")
         address = server.data_address if over == "tcp" else "unix:" + os.path.join(server.directory, "data.sock")
-        command = [program("berth"), "mount", *(["-o", options] if options else []), "%s@%s" % (access_point, address),
+        command = [*prefix, program("berth"), "mount", *(["-o", options] if options else []), "%s@%s" % (access_point, address),
                    self.path]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
         environment["HOME"] = scratch()

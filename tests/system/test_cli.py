@@ -78,7 +78,7 @@ class Help(unittest.TestCase):
         commands = {"berthd": [[]], "berth-fn": [[], ["serve"]],
                     "berth": [[], ["mount"], ["umount"], ["status"],
                               *([noun, verb] for noun in ("fs", "ap") for verb in ("create", "list", "delete")),
-                              ["clients"], ["locks"], ["evict"]]}
+                              ["clients"], ["locks"], ["evict"], ["bench"]]}
         for name, page in PROGRAMS.items():
             with self.subTest(name):
                 text = "".join(run(harness.program(name), *words, "--help").stdout for words in commands[name])
@@ -95,7 +95,7 @@ class Help(unittest.TestCase):
                  ("berth", "mount", "-o", "no-such-option", NOWHERE + "@x:1", "/mnt"),
                  ("berth", "umount"), ("berth", "status"), ("berth", "fs"), ("berth", "fs", "no-such-command"),
                  ("berth", "ap", "create"), ("berth", "ap", "create", "--fs", "fs-0", "--uid", "x", "--gid", "1"),
-                 ("berth", "evict"), ("berth", "clients", "word"), ("berth", "locks", "word"),
+                 ("berth", "evict"), ("berth", "bench"), ("berth", "clients", "word"), ("berth", "locks", "word"),
                  ("berth-fn",), ("berth-fn", "serve"), ("berth-fn", "serve", "--sandbox", "sand")]
         for name, *words in wrong:
             with self.subTest(" ".join([name, *words])):

@@ -369,6 +369,55 @@ static void newer_version_is_refused(void **state)
     assert_refused(-EPROTONOSUPPORT);
 }
 
+static int run_first_column(void *context, int n, char **values, char **names)
+{
+    (void)n;
+    (void)names;
+    return sqlite3_exec(context, values[0], NULL, NULL, NULL) != SQLITE_OK;
+}
+
+// The same schema in the same order, which VACUUM does not keep.
+static void make_anew_with_pages_of(unsigned size)
+{
+    char path[128], sql[200];
+    sqlite3 *from, *to;
+    snprintf(path, sizeof(path), "%s/new.db", directory);
+    assert_int_equal(sqlite3_open(path_of("meta.db"), &from), SQLITE_OK);
+    assert_int_equal(sqlite3_open(path, &to), SQLITE_OK);
+    snprintf(sql, sizeof(sql),
+             "PRAGMA page_size = %u; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL", size);
+    assert_int_equal(sqlite3_exec(to, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(from,
+                                  "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL UNION ALL SELECT "
+                                  "'PRAGMA application_id = ' || application_id FROM pragma_application_id "
+                                  "UNION ALL SELECT 'PRAGMA user_version = ' || user_version FROM "
+                                  "pragma_user_version",
+                                  run_first_column, to, NULL),
+                     SQLITE_OK);
+    assert_int_equal(sqlite3_exec(to, "INSERT INTO usage VALUES (1, 0, 0)", NULL, NULL, NULL), SQLITE_OK);
+    sqlite3_close(from);
+    sqlite3_close(to);
+    assert_int_equal(rename(path, path_of("meta.db")), 0);
+}
+
+// Databases were made with pages of 4096 bytes once.
+static void larger_pages_are_served(void **state)
+{
+    (void)state;
+    store_close(fresh());
+    make_anew_with_pages_of(4096);
+    struct store *store;
+    assert_int_equal(store_sqlite_open(directory, &suite_env, &store), 0);
+    fs_ino small = make_file(store, 5000), large = make_file(store, LARGE);
+    store = reopen(store);
+    assert_int_equal(suite_size(store, small), 5000);
+    assert_int_equal(suite_size(store, large), LARGE);
+    store_close(store);
+    struct stat status;
+    assert_int_equal(stat(path_of("meta.db"), &status), 0);
+    assert_int_equal(status.st_size % 4096, 0);
+}
+
 static void damaged_store_is_refused(void **state)
 {
     (void)state;
@@ -734,6 +783,7 @@ int main(void)
         TEST(open_descriptors_are_bounded),
         TEST(failed_sync_makes_it_read_only),
         TEST(newer_version_is_refused),
+        TEST(larger_pages_are_served),
         TEST(damaged_store_is_refused),
         TEST(one_torn_number_record_is_survived),
         TEST(damaged_rows_are_noticed),
