@@ -4,6 +4,7 @@
 Bytes are made here by docs/PROTOCOL.md, never by the code under test; call numbers are read from messages.def. Every wait has
 a timeout.
 """
+import collections
 import errno
 import hashlib
 import hmac
@@ -24,6 +25,8 @@ SYNC = 0x100
 LOCK_READ, LOCK_WRITE, LOCK_UNLOCK = 0, 1, 2
 FCNTL, FLOCK = 0, 1
 END = 2 ** 63 - 1
+LEASE_ATTR, LEASE_NAME, LEASE_DATA = 1, 2, 4
+DROP_ATTR, DROP_NAME, DROP_NAMES, DROP_DATA, DROP_TREE = 1, 2, 4, 8, 16
 IO_MAX = 1024 * 1024
 FRAME_MAX = IO_MAX + 8192
 
@@ -87,6 +90,22 @@ def lock(kind, type_, start, end, owner, pid=0):
     return struct.pack("<BBQQQI", kind, type_, start, end, owner, pid)
 
 
+def make_body(parent, entry, mode, rdev=0, target=b"", umask=0):
+    return handle(parent) + name(entry) + u32(mode) + u32(umask) + u32(rdev) + blob(target)
+
+
+def read_body(open_id, offset, n, keep=0):
+    return u64(open_id) + u64(offset) + u32(n) + u8(keep)
+
+
+def write_body(open_id, offset, data, pages=0):
+    return u64(open_id) + u64(offset) + u8(pages) + blob(data)
+
+
+def setattr_body(of, mask, mode=0, uid=0, gid=0, size=0, open_id=0):
+    return handle(of) + u64(open_id) + u32(mask) + u32(mode) + u32(uid) + u32(gid) + u64(size) + bytes(24)
+
+
 class Attr:
     FORMAT = struct.Struct("<QIIIIIQQqIqIqIqI")
 
@@ -104,6 +123,9 @@ class Entry:
     def __init__(self, data):
         self.handle = struct.unpack_from("<QQ", data)
         self.attr = Attr(data[16:self.SIZE])
+
+
+Invalidate = collections.namedtuple("Invalidate", "number ino what name")
 
 
 def frame(op, slot=0, seq=0, status=0, body=b"", length=None):
@@ -138,6 +160,8 @@ class Client:
         self.socket.connect(target)
         self.seqs = {}
         self.events = []
+        self.invalidates = []  # that came and were not looked at
+        self.lease = None      # of the last reply that has one
         self.credentials = None
         op, _, _, _, body = self.receive()
         assert op == OPS["greeting"], op
@@ -218,12 +242,20 @@ class Client:
         with_cred = self.credentials is not None and op not in ("ping", "bye", "reclaimed")
         return frame(number, slot, seq, WITH_CRED if with_cred else 0, (self.credentials if with_cred else b"") + body)
 
+    def _took(self, op, body):
+        if op == OPS["granted"]:
+            self.events.append(struct.unpack("<Q", body)[0])
+        elif op == OPS["invalidate"]:
+            number, ino, what, n = struct.unpack_from("<QQBI", body)
+            assert len(body) == 21 + n, body
+            self.invalidates.append(Invalidate(number, ino, what, body[21:]))
+        return op in (OPS["granted"], OPS["invalidate"])
+
     def reply(self, slot=None):
         """The body of the next reply (on this slot); events that come before are kept in self.events."""
         while True:
             op, got_slot, _, status, body = self.receive()
-            if op == OPS["granted"] and got_slot == 0:
-                self.events.append(struct.unpack("<Q", body)[0])
+            if got_slot == 0 and self._took(op, body):
                 continue
             assert slot is None or got_slot == slot, (got_slot, slot)
             if status:
@@ -236,41 +268,73 @@ class Client:
 
     def event(self):
         """The next granted ticket."""
-        if not self.events:
+        while not self.events:
             op, _, _, _, body = self.receive()
-            assert op == OPS["granted"], op
-            return struct.unpack("<Q", body)[0]
+            assert self._took(op, body), op
         return self.events.pop(0)
+
+    # --- leases ---
+
+    def invalidate(self):
+        """The next thing that is to be dropped."""
+        while not self.invalidates:
+            op, _, _, _, body = self.receive()
+            assert self._took(op, body), op
+        return self.invalidates.pop(0)
+
+    def drop(self, *invalidates):
+        for event in invalidates:
+            self.send(frame(OPS["dropped"], body=u64(event.number)))
+
+    def cleared(self, generation=None):
+        self.send(frame(OPS["cleared"], body=u64(self.welcome.generation if generation is None else generation)))
+
+    def kept(self, *inodes):
+        self.send(frame(OPS["kept"], body=blob(b"".join(u64(ino) for ino in inodes))))
+
+    def forget(self, *inodes):
+        self.call("forget", blob(b"".join(u64(ino) for ino in inodes)))
+
+    def settle(self, open_id):
+        self.call("settle", u64(open_id))
+
+    def leased(self, body):
+        """The reply's body in front of its lease."""
+        self.lease = body[-1]
+        return body[:-1]
 
     # --- calls ---
 
     def lookup(self, parent, entry):
-        body = self.call("lookup", handle(parent) + name(entry))
+        body = self.leased(self.call("lookup", handle(parent) + name(entry)))
         return Entry(body[1:]) if body[0] else None
 
     def getattr(self, of, open_id=0):
-        return Attr(self.call("getattr", handle(of) + u64(open_id)))
+        return Attr(self.leased(self.call("getattr", handle(of) + u64(open_id))))
 
     def make(self, parent, entry, mode, rdev=0, target=b"", umask=0):
-        return Entry(self.call("make", handle(parent) + name(entry) + u32(mode) + u32(umask) + u32(rdev) + blob(target)))
+        return Entry(self.leased(self.call("make", make_body(parent, entry, mode, rdev, target, umask))))
 
     def create(self, parent, entry, open_id, mode=0o644, flags=READ | WRITE, umask=0):
-        return Entry(self.call("create", handle(parent) + name(entry) + u64(open_id) + u32(mode) + u32(umask) + u32(flags)))
+        return Entry(self.leased(self.call("create", handle(parent) + name(entry) + u64(open_id) + u32(mode) + u32(umask) +
+                                           u32(flags))))
 
     def tmpfile(self, parent, open_id, mode=0o644, flags=READ | WRITE, umask=0):
-        return Entry(self.call("tmpfile", handle(parent) + u64(open_id) + u32(mode) + u32(umask) + u32(flags)))
+        return Entry(self.leased(self.call("tmpfile", handle(parent) + u64(open_id) + u32(mode) + u32(umask) + u32(flags))))
 
     def open(self, of, open_id, flags=READ):
-        return Attr(self.call("open", handle(of) + u64(open_id) + u32(flags)))
+        return Attr(self.leased(self.call("open", handle(of) + u64(open_id) + u32(flags))))
 
     def release(self, open_id):
         self.call("release", u64(open_id))
 
     def read(self, open_id, offset, n, keep=0):
-        return self.call("read", u64(open_id) + u64(offset) + u32(n) + u8(keep))[5:]
+        body = self.call("read", read_body(open_id, offset, n, keep))
+        self.lease = body[0]
+        return body[5:]
 
     def write(self, open_id, offset, data, pages=0):
-        return Attr(self.call("write", u64(open_id) + u64(offset) + u8(pages) + blob(data)))
+        return Attr(self.call("write", write_body(open_id, offset, data, pages)))
 
     def append(self, open_id, data):
         return struct.unpack_from("<Q", self.call("append", u64(open_id) + blob(data)))[0]
@@ -282,7 +346,7 @@ class Client:
         self.call("unlink", handle(parent) + name(entry))
 
     def link(self, of, parent, entry):
-        return Entry(self.call("link", handle(of) + handle(parent) + name(entry)))
+        return Entry(self.leased(self.call("link", handle(of) + handle(parent) + name(entry))))
 
     def rmdir(self, parent, entry):
         self.call("rmdir", handle(parent) + name(entry))
@@ -298,7 +362,8 @@ class Client:
             ino, mac, after, type_, length = struct.unpack_from("<QQQIH", body, at)
             at += 30
             entry, has_attr = body[at:at + length], body[at + length]
-            at += length + 1 + has_attr  # behind the lease
+            self.lease = body[at + length + 1] if has_attr else 0
+            at += length + 1 + has_attr
             attr = Attr(body[at:at + Attr.SIZE]) if has_attr else None
             at += Attr.SIZE if has_attr else 0
             entries.append(((ino, mac), after, type_, entry, attr))
