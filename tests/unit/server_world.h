@@ -22,7 +22,9 @@ struct client_end {
     int fd;
     uint32_t seqs[SESSION_SLOTS + 1];
     wire_handle root;
-    uint64_t session_low;
+    uint64_t session_high, session_low;
+    uint64_t generation; // of its leases; 0: it wanted none
+    bool want_leases;
 };
 
 struct world {
@@ -105,6 +107,9 @@ static inline void attach_client(struct world *world, struct client_end *end)
     list_init(&conn->out);
     strcpy(attach->path, "/");
     attach->version = WIRE_VERSION_MAX;
+    attach->want_leases = end->want_leases;
+    attach->session_high = end->session_high;
+    attach->session_low = end->session_low;
     attach->identity.how = WIRE_IDENTITY_FIXED;
     welcome(&world->shard, &world->hosted, attach, conn);
     struct wire_header header;
@@ -113,10 +118,12 @@ static inline void attach_client(struct world *world, struct client_end *end)
     struct reader body = body_of(world, &header);
     assert_int_equal(wire_get_hello_reply(&body, &reply), 0);
     end->root = reply.root.handle;
+    end->session_high = reply.session_high;
     end->session_low = reply.session_low;
+    end->generation = reply.lease_generation;
 }
 
-static inline int world_setup(void **state, bool strict)
+static inline int world_setup(void **state, bool strict, bool leases)
 {
     struct world *world = calloc(1, sizeof(*world));
     struct store *model;
@@ -137,21 +144,24 @@ static inline int world_setup(void **state, bool strict)
     assert_int_equal(store_fault_open(world->inner, &world->outer), 0);
     world->hosted.store = world->outer;
     assert_int_equal(core_create(world->outer, &env_system, &world->hosted.core), 0);
+    leases_start(&world->hosted);
     assert_int_equal(lock_table_create(1000, attached_granted, &world->hosted, &world->hosted.locks), 0);
-    for (size_t i = 0; i < N_CLIENTS; i++)
+    for (size_t i = 0; i < N_CLIENTS; i++) {
+        world->clients[i].want_leases = leases;
         attach_client(world, &world->clients[i]);
+    }
     *state = world;
     return 0;
 }
 
 static inline int setup(void **state)
 {
-    return world_setup(state, false);
+    return world_setup(state, false, false);
 }
 
 static inline int setup_strict(void **state)
 {
-    return world_setup(state, true);
+    return world_setup(state, true, false);
 }
 
 static inline void run_until_jobs_end(struct world *world)
@@ -167,6 +177,7 @@ static inline int teardown(void **state)
     struct table_node *node;
     while ((node = table_first(&world->hosted.sessions)))
         attached_leave(CONTAINER_OF(node, struct attached, node), "the test ends");
+    recall_free(&world->hosted.recall);
     lock_table_destroy(world->hosted.locks);
     core_destroy(world->hosted.core);
     store_close(world->outer);
