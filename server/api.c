@@ -63,6 +63,8 @@ static const struct route routes[] = {
     {"DELETE", "/berth/clients/{}", "BerthEvictClient", false, api_evict_client},
     {"GET", "/berth/locks", "BerthListLocks", false, api_list_locks},
     {"PUT", "/berth/quota/{}", "BerthPutQuota", true, api_put_quota},
+    {"PUT", "/berth/checks/{}", "BerthStartCheck", true, api_start_check},
+    {"GET", "/berth/checks/{}", "BerthDescribeCheck", false, api_describe_check},
     {"PUT", "/account-preferences", "PutAccountPreferences", true, NULL},
     {"GET", "/account-preferences", "DescribeAccountPreferences", false, NULL},
 };
@@ -279,6 +281,7 @@ static void on_server_stopped(void *context)
         return;
     api_release_jobs(api);
     api_release_questions(api);
+    api_release_checks(api);
     void (*done)(void *) = api->done;
     void *done_context = api->done_context;
     free(api);
@@ -332,6 +335,7 @@ int api_start(const struct api_options *options, struct api **ret_api)
     api->options = *options;
     list_init(&api->hosting_jobs);
     list_init(&api->questions);
+    list_init(&api->checks);
     int result = api_finish_interrupted(api);
     if (result == 0)
         result = start_servers(api);

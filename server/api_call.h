@@ -15,6 +15,7 @@ struct api {
     struct http_server *tcp, *unix_socket;
     struct list hosting_jobs; // file systems being removed
     struct list questions;    // to the shards
+    struct list checks;       // of file systems, at most one under way
     unsigned servers_open;
     void (*done)(void *context);
     void *done_context;
@@ -35,6 +36,8 @@ struct api_call {
     X(AccessPointLimitExceeded, 403)          \
     X(AccessPointNotFound, 404)               \
     X(BadRequest, 400)                        \
+    X(BerthCheckInProgress, 409)              \
+    X(BerthCheckNotFound, 404)                \
     X(BerthClientNotFound, 404)               \
     X(FileSystemAlreadyExists, 409)           \
     X(FileSystemInUse, 409)                   \
@@ -109,6 +112,7 @@ api_operation api_create_file_system, api_describe_file_systems, api_delete_file
 api_operation api_create_access_point, api_describe_access_points, api_delete_access_point;
 api_operation api_put_quota;
 api_operation api_list_clients, api_list_locks, api_evict_client;
+api_operation api_start_check, api_describe_check;
 api_operation api_tag_resource, api_untag_resource, api_list_tags_for_resource;
 
 // --- quotas (api_quota.c): not of EFS; the member is BerthQuota in creates and descriptions ---
@@ -133,6 +137,10 @@ void api_release_jobs(struct api *api); // those under way finish by themselves,
 
 void api_forget_question(struct api *api, const struct http_request *request);
 void api_release_questions(struct api *api);
+
+// --- checks of file systems (api_check.c) ---
+
+void api_release_checks(struct api *api); // the one under way stops and ends by itself, without the api
 
 // --- beside the API ---
 

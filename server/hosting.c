@@ -27,7 +27,7 @@ struct hosting {
     void *done_context;
 };
 
-static int fs_path(const struct hosting *hosting, const char *fs_id, char path[PATH_MAX])
+int hosting_path(const struct hosting *hosting, const char *fs_id, char path[PATH_MAX])
 {
     int n = snprintf(path, PATH_MAX, "%s/fs/%s", hosting->data_directory, fs_id);
     return n > 0 && n < PATH_MAX ? 0 : -ENAMETOOLONG;
@@ -79,7 +79,7 @@ static int start_shards(struct hosting *hosting)
 static int make_directory(const struct hosting *hosting)
 {
     char path[PATH_MAX];
-    int result = fs_path(hosting, "", path);
+    int result = hosting_path(hosting, "", path);
     if (result < 0)
         return result;
     return mkdir(path, 0700) < 0 && errno != EEXIST ? -errno : 0;
@@ -151,7 +151,7 @@ void hosting_stop(struct hosting *hosting, void (*done)(void *context), void *co
 int hosting_create(struct hosting *hosting, const char *fs_id)
 {
     char path[PATH_MAX];
-    int result = fs_path(hosting, fs_id, path);
+    int result = hosting_path(hosting, fs_id, path);
     if (result == 0)
         result = store_sqlite_create(path);
     if (result == 0)

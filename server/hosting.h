@@ -6,6 +6,7 @@
 
 #include "fs/base/env.h"
 #include "fs/types.h"
+#include <limits.h>
 #include <uv.h>
 
 struct hosting;
@@ -32,6 +33,9 @@ int hosting_start(uv_loop_t *loop, const struct hosting_options *options, struct
 // Ends every session cleanly, syncs and closes every file system, joins the threads; then calls done. The
 // hosting is freed when done returns.
 void hosting_stop(struct hosting *hosting, void (*done)(void *context), void *context);
+
+// Of the file system's directory; -ENAMETOOLONG. Any thread.
+int hosting_path(const struct hosting *hosting, const char *fs_id, char path[PATH_MAX]);
 
 // Makes the empty file system's files, synced; blocking, milliseconds.
 int hosting_create(struct hosting *hosting, const char *fs_id);

@@ -14,6 +14,7 @@ int fs_create(int argc, char **argv);
 int fs_list(int argc, char **argv);
 int fs_delete(int argc, char **argv);
 int fs_quota(int argc, char **argv);
+int fs_check(int argc, char **argv);
 int ap_create(int argc, char **argv);
 int ap_list(int argc, char **argv);
 int ap_delete(int argc, char **argv);

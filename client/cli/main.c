@@ -17,11 +17,12 @@ static struct {
     {"fs", "quota", "berth fs quota", fs_quota},    {"ap", "quota", "berth ap quota", ap_quota},
     {"clients", "", "berth clients", clients_list}, {"locks", "", "berth locks", locks_list},
     {"evict", "", "berth evict", clients_evict},    {"bench", "", "berth bench", bench_run},
+    {"fs", "check", "berth fs check", fs_check},
 };
 
 static int usage(FILE *out, int code)
 {
-    fputs("Usage: berth fs create|list|quota|delete [OPTION...]\n"
+    fputs("Usage: berth fs create|list|quota|check|delete [OPTION...]\n"
           "       berth ap create|list|quota|delete [OPTION...]\n"
           "       berth clients|locks [OPTION...]\n"
           "       berth evict [OPTION...] CLIENT\n"

@@ -228,12 +228,12 @@ static const struct store_ops engine_ops = {
     .upkeep = engine_upkeep,
 };
 
-int engine_open_directories(struct engine *engine)
+int engine_open_directories(struct engine *engine, bool alone)
 {
     engine->dir_fd = open(engine->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (engine->dir_fd < 0)
         return -errno;
-    if (flock(engine->dir_fd, LOCK_EX | LOCK_NB) < 0)
+    if (alone && flock(engine->dir_fd, LOCK_EX | LOCK_NB) < 0)
         return errno == EWOULDBLOCK ? -EBUSY : -errno;
     if (faccessat(engine->dir_fd, "meta.db", F_OK, 0) < 0)
         return -errno;
@@ -245,7 +245,7 @@ int engine_open_directories(struct engine *engine)
 
 static int engine_open(struct engine *engine)
 {
-    int result = engine_open_directories(engine);
+    int result = engine_open_directories(engine, true);
     if (result == 0)
         result = db_open(engine);
     if (result == 0)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The check of a store that nobody has open: opening without recovering, passes, rules, reports; see
-// store_check.h. A pass looks at everything in one transaction. One that repairs says so only after the
-// commit, and another follows, so what a repair leaves behind is found as well. Any one thread.
+// The check of a store: opening without recovering, passes, rules, reports; see store_check.h. A pass looks
+// at everything in one transaction. One that repairs says so only after the commit, and another follows, so
+// what a repair leaves behind is found as well. Any one thread.
 #include "fs/store/sqlite_check.h"
 #include "fs/base/check.h"
 #include "fs/base/log.h"
@@ -24,9 +24,9 @@ static void free_found(struct found *found)
     free(found);
 }
 
-void check_free_found(struct check *check)
+void check_free_found(struct list *found)
 {
-    for (struct list *node; (node = list_pop(&check->found));)
+    for (struct list *node; (node = list_pop(found));)
         free_found(LIST_ENTRY(node, struct found, node));
 }
 
@@ -53,7 +53,7 @@ int check_found(struct check *check, const char *kind, fs_ino ino, struct found 
     return 0;
 }
 
-static void tell(struct check *check, bool repaired)
+void check_tell(struct check *check, bool repaired)
 {
     list_for_each (node, &check->found) {
         const struct found *found = LIST_ENTRY(node, struct found, node);
@@ -66,8 +66,15 @@ static void tell(struct check *check, bool repaired)
 
 // --- statements ---
 
+bool check_stopped(const struct check *check)
+{
+    return check->options->stop && atomic_load(check->options->stop);
+}
+
 static int sql_error(struct check *check)
 {
+    if (check->made_way || check_stopped(check))
+        return -ECANCELED;
     return db_error(&check->engine, sqlite3_extended_errcode(check->engine.db));
 }
 
@@ -187,13 +194,15 @@ static int integrity(struct check *check)
 
 // --- passes ---
 
+int (*const check_parts[])(struct check *) = {integrity,  check_numbers_file, check_rows,  check_tree,
+                                              check_data, check_files,        check_totals};
+const size_t check_n_parts = ARRAY_LEN(check_parts);
+
 static int look(struct check *check)
 {
-    static int (*const parts[])(struct check *) = {integrity,  check_numbers_file, check_rows,  check_tree,
-                                                   check_data, check_files,        check_totals};
     int result = 0;
-    for (size_t i = 0; i < ARRAY_LEN(parts) && result == 0; i++)
-        result = parts[i](check);
+    for (size_t i = 0; i < ARRAY_LEN(check_parts) && result == 0; i++)
+        result = check_parts[i](check);
     return result;
 }
 
@@ -229,8 +238,8 @@ static int run_pass(struct check *check, bool *ret_repaired)
         result = list_empty(&check->found)
                      ? check_found(check, "database", 0, NULL, "meta.db: cannot be read")
                      : 0;
-    tell(check, repaired);
-    check_free_found(check);
+    check_tell(check, repaired);
+    check_free_found(&check->found);
     check_free_moves(check);
     check->lost_found = 0;
     *ret_repaired = repaired;
@@ -252,9 +261,9 @@ static int run_passes(struct check *check)
 
 static int on_progress(void *context)
 {
-    const struct check *check = context;
+    struct check *check = context;
     check->options->progress(check->options->context, check->what);
-    return 0;
+    return check_stopped(check) || (check->options->online && check_makes_way(check));
 }
 
 // A directory that is no store any more.
@@ -266,33 +275,42 @@ static int tell_damaged(struct check *check)
                                              : "meta.db: not a database of this kind, or damaged";
     int result = check_found(check, "database", 0, NULL, "%s", text);
     if (result == 0)
-        tell(check, false);
-    check_free_found(check);
+        check_tell(check, false);
+    check_free_found(&check->found);
     return result;
+}
+
+int check_load_numbers(struct check *check)
+{
+    struct engine *engine = &check->engine;
+    numbers_free(&engine->numbers);
+    int result = numbers_load(&engine->numbers, engine->dir_fd);
+    check->numbers_lost = result == -EUCLEAN;
+    return check->numbers_lost ? 0 : result;
 }
 
 static int open_and_check(struct check *check)
 {
     struct engine *engine = &check->engine;
-    int result = engine_open_directories(engine);
+    int result = engine_open_directories(engine, !check->options->online);
     if (result == 0)
         result = db_open(engine);
     if (result == 0) {
         sqlite3_progress_handler(engine->db, PROGRESS_STEPS, on_progress, check);
-        result = numbers_load(&engine->numbers, engine->dir_fd);
-        check->numbers_lost = result == -EUCLEAN;
-        if (check->numbers_lost)
-            result = 0;
+        result = check_load_numbers(check);
     }
     if (result == -EUCLEAN)
         return tell_damaged(check);
     if (result == 0)
         result = check_functions(check);
-    return result < 0 ? result : run_passes(check);
+    if (result < 0)
+        return result;
+    return check->options->online ? check_online(check) : run_passes(check);
 }
 
 int store_sqlite_check(const char *directory, const struct store_check *options)
 {
+    fs_assert(!options->online || !options->repair);
     struct check *check = calloc(1, sizeof(*check));
     if (!check)
         return -ENOMEM;

@@ -31,6 +31,8 @@ struct check {
     bool repair;       // in this pass
     bool reindexed;    // the indexes were made anew already
     bool numbers_lost; // `numbers` makes no sense; the bounds are those of the tables
+    int64_t log_limit; // online: bytes of the log at which a look makes way
+    bool made_way;
     const char *what;  // that is being looked at
     struct list found; // of this pass, in order
     struct list moves; // data files to be put aside after the commit: struct move
@@ -52,7 +54,15 @@ int check_found(struct check *check, const char *kind, fs_ino ino, struct found 
 int check_exec(struct check *check, const char *sql, fs_ino ino, sqlite3_value *const values[FOUND_VALUES]);
 // The first column of the first row, with ino as ?1; `otherwise` without a row.
 int check_integer(struct check *check, const char *sql, fs_ino ino, int64_t otherwise, int64_t *ret_value);
-void check_free_found(struct check *check);
+void check_free_found(struct list *found);
+
+int check_online(struct check *check); // sqlite_check_online.c
+bool check_makes_way(struct check *check);
+bool check_stopped(const struct check *check);
+int check_load_numbers(struct check *check);
+void check_tell(struct check *check, bool repaired);
+extern int (*const check_parts[])(struct check *check);
+extern const size_t check_n_parts;
 
 int check_functions(struct check *check); // sqlite_check_functions.c
 int check_numbers_file(struct check *check);

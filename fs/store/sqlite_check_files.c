@@ -176,6 +176,8 @@ static int check_shard(struct check *check, const char *shard)
         result = check_file(check, path, entry->d_name);
         if (n % 4096 == 0)
             check->options->progress(check->options->context, check->what);
+        if (result == 0 && check_stopped(check))
+            result = -ECANCELED;
     }
     if (result == 0 && errno != 0)
         result = -errno;

@@ -282,8 +282,11 @@ int db_open(struct engine *engine)
         result = check_version(engine);
     if (result == 0)
         result = db_exec(
-            engine, "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; "
-                    "PRAGMA cache_spill = -" TEXT(SPILL_KIB) "; PRAGMA cache_size = -" TEXT(PAGE_CACHE_KIB));
+            engine,
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA journal_size_limit = " TEXT(
+                LOG_KEPT) "; "
+                          "PRAGMA cache_spill = -" TEXT(SPILL_KIB) "; PRAGMA cache_size = -" TEXT(
+                              PAGE_CACHE_KIB));
     if (result == 0)
         result = check_schema(engine);
     if (result < 0)

@@ -23,6 +23,7 @@
 #define DB_PAGE_SIZE       2048                 // of a new database; older ones have 4096
 #define LOG_LONG           (4 * 1024 * 1024)    // bytes that the log grows by until it is checkpointed
 #define LOG_MAX            (16 * 1024 * 1024)   // at which writing waits for a checkpoint; fits the reserve
+#define LOG_KEPT           16777216             // of its file, once it is empty; as LOG_MAX
 #define UPKEEP_DELAY_NS    UINT64_C(1000000000) // an intent waits this long for somebody else's sync of the log
 #define VACUUM_PAGES       256                  // pages that one upkeep gives back to a full disk
 #define PATH_ROOM          64                   // a data file's path below data/
@@ -219,7 +220,7 @@ static inline struct engine *engine_of(struct store *store)
 // --- life (sqlite.c) ---
 
 int engine_init(struct engine *engine, const char *directory, const struct env *env); // of all zeros
-int engine_open_directories(struct engine *engine); // -EBUSY: somebody has it open
+int engine_open_directories(struct engine *engine, bool alone); // alone: -EBUSY when somebody has it open
 void engine_free_members(struct engine *engine);
 
 // --- database (sqlite_db.c) ---

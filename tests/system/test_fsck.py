@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`berthd fsck`: stores left by `kill -9` are clean, damage is named and repaired, refusals and exit statuses."""
+"""`berthd fsck` and `berth fs check`: stores left by `kill -9`, and those at work, are clean, damage is named and repaired,
+refusals and exit statuses."""
+import contextlib
 import json
 import os
 import random
@@ -159,28 +161,97 @@ def step(rng, path, other):
         os.close(fd)
 
 
+@contextlib.contextmanager
+def working(directories, seed):
+    """Processes at work in them, two to a name space."""
+    workers = []
+    for i, directory in enumerate(directories):
+        worker = os.fork()
+        if worker == 0:
+            try:
+                work(os.path.join(directory, "w%d" % (i // 2)), seed + i)
+            finally:
+                os._exit(1)
+        workers.append(worker)
+    try:
+        yield
+    finally:
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+            os.waitpid(worker, 0)
+
+
+class Served(TwoMounts):
+    """`berth fs check`."""
+
+    def check(self, *arguments, status=0, says=()):
+        result = self.server.berth("fs", "check", *arguments, check=False)
+        self.assertEqual((result.returncode, result.stdout.splitlines()), (status, list(says)), result.stderr)
+        return result
+
+    def test_nothing_is_found_amid_work(self):
+        seed = int.from_bytes(os.urandom(4), "little")
+        with working((self.a, self.b, self.a, self.b), seed):
+            for _ in range(ROUNDS):
+                self.check(self.fs)
+
+    def test_damage_is_found_and_left(self):
+        fs = self.server.fs_create()
+        ap = self.server.ap_create(fs)
+        self.check(fs)  # nobody has opened it
+        mount = harness.Mount(self.server, ap)
+        self.addCleanup(mount.unmount)
+        with open(mount.path + "/large", "wb") as f:
+            f.write(bytes(100_000))
+        data = store_of(self.server, fs) + "/data"
+        [shard] = os.listdir(data)
+        [name] = os.listdir(os.path.join(data, shard))
+        with open(os.path.join(data, shard, "x"), "wb"):
+            pass
+        stray = '%s data file "%s/x": no name of a data file' % (fs, shard)
+        self.check(fs, status=4, says=[stray])
+        os.rename(os.path.join(data, shard, "x"), os.path.join(data, "y"))
+        self.check(fs, status=4, says=['%s data file "y": no directory of data files' % fs])
+        os.unlink(os.path.join(data, "y"))
+        found = json.loads(self.server.berth("fs", "check", "--json", fs).stdout)
+        self.assertEqual(found, [])
+        self.assertEqual(os.listdir(mount.path), ["large"])
+
+    def test_damaged_tables_are_found(self):
+        fs = self.server.fs_create()
+        with sqlite3.connect(store_of(self.server, fs) + "/meta.db") as db:
+            db.execute("UPDATE usage SET bytes = 7")
+        db.close()
+        [line] = self.server.berth("fs", "check", fs, check=False).stdout.splitlines()
+        self.assertRegex(line, r"\A%s usage: 0 inodes and 7 bytes, counted 0 and 0" % fs)
+
+    def test_a_server_that_stops_does_not_wait_for_it(self):
+        self.server.berth("fs", "check", self.fs)
+        seed = int.from_bytes(os.urandom(4), "little")
+        with working((self.a, self.b), seed):
+            checks = [subprocess.Popen([harness.program("berth"), "fs", "check", self.fs], stdout=subprocess.DEVNULL,
+                                       stderr=subprocess.DEVNULL, env=dict(
+                                           os.environ, BERTH_ENDPOINT="unix:%s/api.sock" % self.server.directory))
+                      for _ in range(4)]
+            self.server.restart()
+            for check in checks:
+                check.wait(SECONDS)
+        self.check(self.fs)
+
+    def test_refusals(self):
+        result = self.check("fs-0123456789abcdef0", status=1)
+        self.assertIn("does not exist", result.stderr)
+
+
 class Killed(TwoMounts):
     """What `kill -9` leaves, before anybody recovered it, and after."""
 
     def test_stores_left_by_kill_9_are_clean(self):
         seed = int.from_bytes(os.urandom(4), "little")
         rng = random.Random(seed)
-        workers = []
-        for i, directory in enumerate((self.a, self.b, self.a, self.b)):
-            worker = os.fork()
-            if worker == 0:
-                try:
-                    work(os.path.join(directory, "w%d" % (i // 2)), seed + i)
-                finally:
-                    os._exit(1)
-            workers.append(worker)
-        try:
+        with working((self.a, self.b, self.a, self.b), seed):
             for _ in range(ROUNDS):
                 self.round(rng, seed)
-        finally:
-            for worker in workers:
-                os.kill(worker, signal.SIGKILL)
-                os.waitpid(worker, 0)
 
     def round(self, rng, seed):
         timer = threading.Event()
