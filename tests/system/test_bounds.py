@@ -239,7 +239,8 @@ class Grace(Restarted):
         writer.call("reclaimed")
         reader.call("reclaimed")
         before = self.rss()
-        data = b"".join(writer.request("write", u64(1) + u64(slot * MIB) + u8(0) + blob(bytes(MIB)), slot) for slot in range(2, 129))
+        data = b"".join(writer.request("write", u64(1) + u64(slot * MIB) + u8(0) + blob(bytes(MIB)), slot)
+                        for slot in range(2, 129))
         sent = self.push(writer, data)
         held = self.rss() - before
         self.told("writes of 1 MiB parked", ("sent", sent), ("held", held))

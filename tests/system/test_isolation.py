@@ -321,7 +321,8 @@ class OthersSessions(Isolation):
         self.sub.setlk(77, WHOLE)
         for op, body in (("read", u64(77) + u64(0) + u32(1) + u8(0)),
                          ("write", u64(77) + u64(0) + u8(0) + blob(b"x")),
-                         ("append", u64(77) + blob(b"x")), ("fsync", u64(77)), ("settle", u64(77)), ("seek", u64(77) + u64(0) + u8(0)),
+                         ("append", u64(77) + blob(b"x")), ("fsync", u64(77)), ("settle", u64(77)),
+                         ("seek", u64(77) + u64(0) + u8(0)),
                          ("fallocate", u64(77) + u32(0) + u64(0) + u64(1)), ("readdir", u64(77) + u64(0) + u32(100) + u8(0)),
                          ("setlk", u64(77) + WHOLE + u64(0) + u8(0)), ("getlk", u64(77) + WHOLE),
                          ("copy_range", u64(77) + u64(0) + u64(77) + u64(9) + u64(1)),

@@ -170,7 +170,8 @@ class Changes(Leases):
 
     def test_extended_attributes(self):
         self.keep_all()
-        self.change("setxattr", handle(self.file) + u64(0) + name("user.a") + u32(0) + raw.blob(b"v"), (self.file, DROP_ATTR, b""))
+        self.change("setxattr", handle(self.file) + u64(0) + name("user.a") + u32(0) + raw.blob(b"v"),
+                    (self.file, DROP_ATTR, b""))
 
     def test_bytes(self):
         self.keep_all()
@@ -474,7 +475,8 @@ class Trees(Leases):
         jailed = self.client(access_point, want_leases=1)
         jailed.lookup(jailed.root, "absent")
         self.writer.make(self.writer.root, "here", stat.S_IFDIR | 0o755)
-        self.answered(self.writer, "rename", handle(self.writer.root) + name("here") + handle(self.writer.root) + name("there") + u32(0))
+        root = handle(self.writer.root)
+        self.answered(self.writer, "rename", root + name("here") + root + name("there") + u32(0))
         self.nothing_told(jailed)
 
     def test_making_an_access_points_root_tells_who_keeps(self):
