@@ -4,9 +4,7 @@ dropped it. Raw clients. Whether a request waits is seen from the order of repli
 behind it is answered first.
 """
 import errno
-import os
 import stat
-import struct
 import time
 
 import raw_client as raw
