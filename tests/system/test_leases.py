@@ -631,20 +631,19 @@ class Time(Leases):
         self.assertGreater(time.monotonic() - start, LEASE_SECONDS)
 
     def test_who_was_evicted_may_keep_until_its_lease_is_over(self):
+        self.reader = self.client(want_leases=1, client_name="victim")
         self.reader.getattr(self.file)
         heard = time.monotonic()
-        clients = self.api("GET", "/2015-02-01/berth/clients?FileSystemId=" + self.fs)["Clients"]
-        self.assertTrue(clients)
         self.evict(self.reader)
         self.waits(self.writer, "setattr", setattr_body(self.file, CHMOD, 0o600))
         self.until_answered(self.writer, 5)
         self.assertGreater(time.monotonic() - heard, LEASE_SECONDS * 0.9)
 
     def evict(self, victim):
-        """The one client whose connection goes."""
-        path = "/2015-02-01/berth/clients?FileSystemId=" + self.fs
-        newest = max(self.api("GET", path)["Clients"], key=lambda c: c["Since"])
-        self.api("DELETE", "/2015-02-01/berth/clients/" + newest["ClientId"])
+        clients = self.api("GET", "/2015-02-01/berth/clients?FileSystemId=" + self.fs)["Clients"]
+        ids = [c["ClientId"] for c in clients if c["Name"] == "victim"]
+        self.assertEqual(len(ids), 1)
+        self.api("DELETE", "/2015-02-01/berth/clients/" + ids[0])
         self.assertTrue(victim.closed())
 
 
