@@ -167,6 +167,7 @@ static inline int teardown(void **state)
     struct table_node *node;
     while ((node = table_first(&world->hosted.sessions)))
         attached_leave(CONTAINER_OF(node, struct attached, node), "the test ends");
+    grace_free(&world->hosted);
     lock_table_destroy(world->hosted.locks);
     core_destroy(world->hosted.core);
     store_close(world->outer);
