@@ -10,6 +10,7 @@
 # make exercise   random operations on two mounts and the host in step (MINUTES=10 SEED=n; KILL=1: with killed servers)
 # make torture    random work on three mounts while server and clients are killed, stopped and parted (MINUTES=10 SEED=n)
 # make coherence  random operations on four mounts, judged for linearizability (MINUTES=10 SEED=n)
+# make valgrind   every unit test under valgrind's memcheck
 # make exercise-bigdir              a directory of a million entries through two mounts (ENTRIES=N)
 # make exercise-programs            dbench and stress-ng on two mounts, a minute each (SECONDS=N); npm with 3,000 files
 # SAN=address,undefined | SAN=thread    a sanitizer build, in its own folder; works with check too
@@ -64,7 +65,7 @@ PROGRAMS := berthd berth berth-api berth-fn
 # demo and check build on all processors, unless make was told a number.
 JOBS := $(if $(findstring j,$(firstword -$(MAKEFLAGS))),,-j$(shell nproc 2>/dev/null || echo 1))
 
-.PHONY: all libraries deps deps-build deps-check deps-docker deps-lint demo check conformance coherence exercise \
+.PHONY: all libraries deps deps-build deps-check deps-docker deps-lint deps-valgrind valgrind demo check conformance coherence exercise \
         exercise-bigdir exercise-programs torture unit fuzz exercisers lint install clean
 .SUFFIXES:
 .DELETE_ON_ERROR:
@@ -104,6 +105,7 @@ DEPS_CHECK  := libcmocka-dev awscli python3-boto3 git python3-venv rsync acl att
                dbench stress-ng iproute2
 DEPS_DOCKER := docker.io docker-compose iptables mmdebstrap
 DEPS_LINT   := clang-format clang-tidy cppcheck
+DEPS_VALGRIND := valgrind
 
 deps-build:
 	@tests/deps $(DEPS_BUILD)
@@ -115,6 +117,9 @@ deps-docker:
 	@tests/deps $(DEPS_DOCKER)
 deps-lint:
 	@tests/deps $(DEPS_BUILD) $(DEPS_CHECK) $(DEPS_LINT)
+
+deps-valgrind:
+	@tests/deps $(DEPS_BUILD) $(DEPS_CHECK) $(DEPS_VALGRIND)
 
 demo: deps
 	@$(MAKE) --no-print-directory $(JOBS) all
@@ -170,6 +175,14 @@ $(eval $(call unit_rule,client,$(CLIENT_LIB_O) $(WIRE_O) $(BASE_O),$(LIBS_client
 $(eval $(call unit_rule,shim,$(SHIM_LIB_O) $(BASE_O),$(LIBS_shim)))
 
 unit: $(UNIT_TESTS)
+
+valgrind: deps-valgrind
+	@$(MAKE) --no-print-directory $(JOBS) unit
+	@set -e; for test in $(UNIT_TESTS); do \
+	    valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite $$test >/dev/null 2>$$test.valgrind || \
+	        { cat $$test.valgrind; exit 1; }; \
+	    echo "clean: $$test"; \
+	done
 
 # --- fuzzers: tests/fuzz/fuzz_FOLDER_*.c, linked likewise; make check gives each a short run ---
 

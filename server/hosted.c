@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STALL_MS (4u * SHARD_TICK_MS) // a tick later than this: the server itself was stopped
-
 // --- opening ---
 
 static int directory_of(const struct shard *shard, const char *id, char path[PATH_MAX])
@@ -232,7 +230,7 @@ void hosted_count(struct hosted *hosted)
 uint64_t hosted_paused_ms(const struct hosted *hosted)
 {
     uint64_t gap_ms = uv_now(&hosted->shard->loop) - hosted->ticked_ms;
-    return gap_ms > STALL_MS ? gap_ms : 0;
+    return gap_ms > SHARD_TICK_MS ? gap_ms - SHARD_TICK_MS : 0;
 }
 
 void hosted_tick(struct hosted *hosted)

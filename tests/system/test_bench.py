@@ -183,5 +183,21 @@ class OnAnyDirectory(unittest.TestCase):
         self.assertEqual(os.listdir(self.directory), [])
 
 
+class Scripts(unittest.TestCase):
+    """What docs/PERFORMANCE.md was measured with goes on working."""
+
+    def test_cost(self):
+        script = os.path.join(harness.ROOT, "tests", "bench", "cost")
+        out = subprocess.run([script, "--inodes", "60", "--clients", "1,3", "--operations", "30", "--json"], check=True,
+                             capture_output=True, text=True, timeout=RUN_SECONDS).stdout
+        runs = json.loads(out)
+        self.assertEqual([run["clients"] for run in runs], [1, 3])
+        for run in runs:
+            for cpu_us, p50_us, p99_us in run["operations"].values():
+                self.assertGreaterEqual(cpu_us, 0)
+                self.assertGreater(p50_us, 0)
+                self.assertLessEqual(p50_us, p99_us)
+
+
 if __name__ == "__main__":
     unittest.main()

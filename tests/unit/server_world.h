@@ -178,6 +178,7 @@ static inline int teardown(void **state)
     while ((node = table_first(&world->hosted.sessions)))
         attached_leave(CONTAINER_OF(node, struct attached, node), "the test ends");
     recall_free(&world->hosted.recall);
+    grace_free(&world->hosted);
     lock_table_destroy(world->hosted.locks);
     core_destroy(world->hosted.core);
     store_close(world->outer);

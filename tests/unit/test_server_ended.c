@@ -27,6 +27,7 @@ static void take_frames(struct world *world)
 static void silence(struct world *world, size_t i)
 {
     struct attached *attached = attached_with(world, i);
+    world->hosted.ticked_ms = uv_now(&world->shard.loop);
     attached->heard_ms -= world->options.lease_ms;
     attached_tick(&world->hosted);
     assert_true(attached->expired);
@@ -97,6 +98,24 @@ static void an_expired_session_is_not_fenced_by_itself(void **state)
     expect_granted(world, 0, 5);
     assert_int_equal(status_of(world, end, WIRE_RELEASE, 1), 0);
     assert_int_equal(lock_count(world->hosted.locks), 0);
+}
+
+// However short: a client that was slow itself may have needed that time.
+static void the_servers_own_pauses_are_nobodys_silence(void **state)
+{
+    struct world *world = *state;
+    struct attached *attached = attached_with(world, 0);
+    uint64_t now_ms = uv_now(&world->shard.loop);
+    for (uint64_t pause_ms = SHARD_TICK_MS; pause_ms < 6 * SHARD_TICK_MS; pause_ms += SHARD_TICK_MS / 4) {
+        world->hosted.ticked_ms = now_ms - SHARD_TICK_MS - pause_ms;
+        attached->heard_ms = now_ms - world->options.lease_ms - pause_ms + 1;
+        attached_tick(&world->hosted);
+        assert_false(attached->expired);
+    }
+    world->hosted.ticked_ms = now_ms - 2 * SHARD_TICK_MS;
+    attached->heard_ms = now_ms - world->options.lease_ms - SHARD_TICK_MS;
+    attached_tick(&world->hosted);
+    assert_true(attached->expired);
 }
 
 static void what_was_fenced_in_a_failed_turn_does_not_run_again(void **state)
@@ -225,6 +244,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         BOTH(an_expired_session_is_not_fenced_by_itself),
+        BOTH(the_servers_own_pauses_are_nobodys_silence),
         BOTH(what_was_fenced_in_a_failed_turn_does_not_run_again),
         BOTH(a_grant_comes_after_the_answer_that_it_is_waited_for),
         BOTH(a_session_is_evicted_with_requests_under_way),

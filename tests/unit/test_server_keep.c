@@ -50,6 +50,7 @@ static bool can_look(struct world *world, size_t i)
 static void an_expiry_that_was_undone_is_written_later(void **state)
 {
     struct world *world = *state;
+    world->hosted.ticked_ms = uv_now(&world->shard.loop);
     attached_with(world, 0)->heard_ms -= world->options.lease_ms;
     store_fault_arm(world->outer, "commit", 1, -EIO);
     attached_tick(&world->hosted);

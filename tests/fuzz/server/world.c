@@ -335,6 +335,7 @@ void world_silence(void)
         struct attached *attached = CONTAINER_OF(node, struct attached, node);
         attached->heard_ms -= MIN(attached->heard_ms, LEASE_MS);
     }
+    world.hosted.ticked_ms = uv_now(&world.shard.loop);
     world.hosted.grace_until_ms -= MIN(world.hosted.grace_until_ms, LEASE_MS);
     hosted_tick(&world.hosted);
 }
