@@ -48,13 +48,14 @@ static json_t *text_json(const char *text)
 static json_t *client_json(const struct census_client *client)
 {
     json_t *since = client->since_ns ? json_real((double)client->since_ns / 1e9) : json_null();
-    return json_pack(
-        "{s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:I, s:I, s:I, s:I}", "ClientId",
-        id_json(client->client), "FileSystemId", client->fs_id, "AccessPointId", client->access_point, "Name",
-        text_json(client->name), "Peer", text_json(client->peer), "AccessKeyId", text_json(client->principal),
-        "Since", since, "Connected", (int)client->connected, "Expired", (int)client->expired, "ReadOnly",
-        (int)client->read_only, "Opens", (json_int_t)client->n_opens, "Locks", (json_int_t)client->n_locks,
-        "Waits", (json_int_t)client->n_waits, "LogSession", (json_int_t)client->number);
+    return json_pack("{s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I}",
+                     "ClientId", id_json(client->client), "FileSystemId", client->fs_id, "AccessPointId",
+                     client->access_point, "Name", text_json(client->name), "Peer", text_json(client->peer),
+                     "AccessKeyId", text_json(client->principal), "Since", since, "Connected",
+                     (int)client->connected, "Expired", (int)client->expired, "ReadOnly",
+                     (int)client->read_only, "Opens", (json_int_t)client->n_opens, "Locks",
+                     (json_int_t)client->n_locks, "Waits", (json_int_t)client->n_waits, "Leases",
+                     (json_int_t)client->n_leases, "LogSession", (json_int_t)client->number);
 }
 
 static json_t *lock_json(const struct census_lock *lock)

@@ -35,6 +35,11 @@ static void put_all(FILE *out)
             "# HELP berth_sessions Sessions attached now.\n# TYPE berth_sessions gauge\nberth_sessions "
             "%" PRIdFAST64 "\n",
             atomic_load_explicit(&metrics.sessions, memory_order_relaxed));
+    fprintf(
+        out,
+        "# HELP berth_leases What clients may keep, inodes of all.\n# TYPE berth_leases gauge\nberth_leases "
+        "%" PRIdFAST64 "\n",
+        atomic_load_explicit(&metrics.leases, memory_order_relaxed));
 }
 
 void api_reply_metrics(struct http_request *request)

@@ -51,6 +51,7 @@ static bool add_client(struct census *census, const struct hosted *hosted, const
                                   .read_only = session->identity.read_only,
                                   .n_opens = session->opens.count,
                                   .n_waits = session->waits.count,
+                                  .n_leases = attached->holder ? attached->holder->leases.count : 0,
                                   .id_low = session->id_low};
     memcpy(row->fs_id, hosted->id, sizeof(row->fs_id));
     memcpy(row->access_point, session->identity.access_point, sizeof(row->access_point));

@@ -26,7 +26,7 @@ struct census_client {
     uint64_t since_ns;                                     // of its last hello
     uint32_t number;                                       // in the log
     bool connected, expired, read_only;
-    size_t n_opens, n_locks, n_waits;
+    size_t n_opens, n_locks, n_waits, n_leases;
     uint64_t id_low; // secret
 };
 

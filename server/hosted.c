@@ -57,6 +57,7 @@ static void close_parts(struct hosted *hosted, const char *why)
     while ((node = table_first(&hosted->sessions)))
         attached_leave(CONTAINER_OF(node, struct attached, node), why);
     recall_free(&hosted->recall);
+    leases_count(hosted);
     grace_free(hosted);
     lock_table_destroy(hosted->locks);
     core_destroy(hosted->core);
@@ -239,6 +240,7 @@ void hosted_tick(struct hosted *hosted)
         return;
     hosted->grace_until_ms += hosted_paused_ms(hosted);
     attached_tick(hosted);
+    leases_count(hosted);
     grace_tick(hosted);
     if (hosted->reap_due)
         reap(hosted);

@@ -41,6 +41,7 @@ struct hosted {
     struct list resumed;     // struct request: parked ones that may run again
     struct request *running; // whose changes core asks about
     struct recall recall;
+    size_t n_leases_told; // to the metrics
     bool upkeep_due, usage_due;
     bool reap_due;      // orphans of an earlier run that nobody can claim any more
     uint64_t ticked_ms; // loop time of the last tick
@@ -212,6 +213,7 @@ int grace_check_claim(const struct attached *attached, fs_ino ino);
 // --- leases.c ---
 
 void leases_init(struct hosted *hosted);
+void leases_count(struct hosted *hosted); // tells the metrics
 void leases_start(struct hosted *hosted); // core is there
 // At a hello; `wanted`: by the client. Its session has a root and knows what it is to claim.
 void leases_enter(struct attached *attached, bool wanted, bool resumed);

@@ -94,6 +94,13 @@ void leases_start(struct hosted *hosted)
     core_set_ask(hosted->core, ask, hosted);
 }
 
+void leases_count(struct hosted *hosted)
+{
+    size_t n = hosted->recall.leases.n;
+    METRICS_ADD(leases, (int_fast64_t)n - (int_fast64_t)hosted->n_leases_told);
+    hosted->n_leases_told = n;
+}
+
 // --- sessions ---
 
 void leases_enter(struct attached *attached, bool wanted, bool resumed)

@@ -26,6 +26,7 @@ struct metrics {
 #undef METRICS_FIELD
     atomic_uint_fast64_t requests[WIRE_OP_LIMIT]; // by op
     atomic_int_fast64_t sessions;                 // attached now
+    atomic_int_fast64_t leases;                   // of all clients, as of the last ticks
 };
 
 extern struct metrics metrics;

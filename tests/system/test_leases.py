@@ -130,6 +130,13 @@ class Given(Leases):
             c.drop(self.told(c, found.handle, DROP_ATTR))
             self.writer.reply(5)
 
+    def test_operators_see_how_much_is_kept(self):
+        keeper = self.client(want_leases=1, client_name="keeper")
+        keeper.getattr(self.file)
+        keeper.lookup(self.dir, "absent")
+        clients = self.api("GET", "/2015-02-01/berth/clients?FileSystemId=" + self.fs)["Clients"]
+        self.assertEqual([c["Leases"] for c in clients if c["Name"] == "keeper"], [2])
+
     def test_want_leases_is_0_or_1(self):
         self.refused(errno.EINVAL, self.client, want_leases=2)
 
