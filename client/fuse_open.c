@@ -48,14 +48,15 @@ static bool is_kept(const struct mount *mount, uint32_t flags)
            lease_seconds(&mount->lease, env_monotonic_ns(&mount->env)) > 0;
 }
 
-static struct fuse_file_info file_info(const struct request *request, const struct node *node)
+// lease: of the answer to an open; without WIRE_LEASE_DATA the first read is to reach the server.
+static struct fuse_file_info file_info(const struct request *request, const struct node *node, uint8_t lease)
 {
     struct mount *mount = request->mount;
     struct fuse_file_info fi = {.fh = request->open_id};
     if (request->flags & FS_OPEN_DIRECTORY)
         return fi;
     fi.direct_io = !node || !is_kept(mount, request->flags);
-    fi.keep_cache = !fi.direct_io && node->lease & WIRE_LEASE_DATA && node->n_dropping == 0;
+    fi.keep_cache = !fi.direct_io && node->lease & lease & WIRE_LEASE_DATA && node->n_dropping == 0;
     mount->n_kept_opens += fi.keep_cache;
     return fi;
 }
@@ -110,7 +111,7 @@ static void open_done(struct request *request, struct reader *body)
         undo(request, result);
         return;
     }
-    struct fuse_file_info fi = file_info(request, node);
+    struct fuse_file_info fi = file_info(request, node, reply.lease);
     after_reply(request, reply_open(request, NULL, &fi));
 }
 
@@ -121,7 +122,7 @@ static void open_failed(struct request *request, int error)
         request_fail(request, error);
         return;
     }
-    struct fuse_file_info fi = file_info(request, NULL);
+    struct fuse_file_info fi = file_info(request, NULL, 0);
     fuse_reply_open(request->fuse, &fi);
     request->fuse = NULL;
 }
@@ -172,7 +173,7 @@ static void made(struct request *request, const wire_entry *entry, uint8_t lease
         undo(request, result);
         return;
     }
-    struct fuse_file_info fi = file_info(request, node);
+    struct fuse_file_info fi = file_info(request, node, 0);
     struct fuse_entry_param param;
     request_entry(request, node, entry, lease, &param);
     int replied = reply_open(request, &param, &fi);

@@ -47,9 +47,12 @@ static int open_again(struct call *call, uint64_t open_id, fs_ino ino, uint32_t 
     return same ? 1 : -EEXIST;
 }
 
-static int reply_open(struct call *call, const struct fs_attr *attr)
+// What the client keeps of the bytes may be read, unless the first read has to come here to mark the access
+// time.
+static int reply_open(struct call *call, const struct fs_attr *attr, uint32_t open_flags)
 {
-    struct wire_open_reply reply = {.attr = *attr, .lease = call_lease_attr(call, attr->ino)};
+    uint8_t bytes = core_reading_tells(call->core, attr, open_flags) ? 0 : WIRE_LEASE_DATA;
+    struct wire_open_reply reply = {.attr = *attr, .lease = call_lease_attr(call, attr->ino) | bytes};
     return call_reply_open(call, &reply);
 }
 
@@ -70,13 +73,13 @@ int op_open(struct call *call)
     if (result == 0)
         result = core_open(call->core, &call->cred, request.handle.ino, request.flags, &file, &attr);
     else if (result == 1)
-        return reply_open(call, &attr);
+        return reply_open(call, &attr, request.flags);
     if (result == 0)
         result = keep(call, request.open_id, file);
     if (result < 0)
         return result;
     call->request->wrote = (request.flags & FS_OPEN_TRUNC) != 0;
-    return reply_open(call, &attr);
+    return reply_open(call, &attr, request.flags);
 }
 
 int op_create(struct call *call)

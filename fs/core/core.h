@@ -135,6 +135,8 @@ uint32_t core_file_flags(const struct core_file *file);
 
 // --- data ---
 
+// Would a read change the access time of what has these attributes?
+bool core_reading_tells(const struct core *core, const struct fs_attr *attr, uint32_t open_flags);
 // -EBADF when the file is not open for it; -EISDIR.
 int core_read(struct core *core, const struct core_file *file, uint64_t offset, void *bytes, size_t n,
               size_t *ret_n);

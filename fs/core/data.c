@@ -11,20 +11,23 @@ void core_set_quiet(struct core *core, bool quiet)
     core->quiet = quiet;
 }
 
-// relatime: only when the file changed since it was last read, or a day has passed. Whatever prevents it (a
-// full disk) does not make the read fail.
-void mark_read(struct core *core, struct inode *inode, uint32_t open_flags)
+// relatime: only when the file changed since it was last read, or a day has passed.
+bool core_reading_tells(const struct core *core, const struct fs_attr *attr, uint32_t open_flags)
 {
-    const struct fs_attr *attr = &inode->stored.attr;
-    struct fs_time now = core_now(core);
+    if (core->quiet || (open_flags & FS_OPEN_NOATIME))
+        return false;
     bool changed_since =
         fs_time_compare(attr->atime, attr->mtime) <= 0 || fs_time_compare(attr->atime, attr->ctime) <= 0;
-    if (core->quiet || (open_flags & FS_OPEN_NOATIME))
-        return;
-    if (!changed_since && now.sec - attr->atime.sec < RELATIME_SECONDS)
+    return changed_since || core_now(core).sec - attr->atime.sec >= RELATIME_SECONDS;
+}
+
+// Whatever prevents it (a full disk) does not make the read fail.
+void mark_read(struct core *core, struct inode *inode, uint32_t open_flags)
+{
+    if (!core_reading_tells(core, &inode->stored.attr, open_flags))
         return;
     struct store_inode stored = inode->stored;
-    stored.attr.atime = now;
+    stored.attr.atime = core_now(core);
     if (write_begin(core) == 0)
         (void)write_end(core, inode_put(core, inode, &stored));
 }

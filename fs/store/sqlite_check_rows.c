@@ -24,6 +24,17 @@
     " AND " U32("gid") " AND " U32("rdev") " AND " NOT_NEGATIVE("size") " AND "                       \
     NOT_NEGATIVE("parent") " AND " U32("flags") " AND " NOT_NEGATIVE("quota") " AND " NS("atime")     \
     " AND " NS("mtime") " AND " NS("ctime") " AND " NS("btime")
+
+#define INODE_MEND                                                                                                 \
+    "UPDATE inode SET mode = CASE WHEN " IN("mode", "0", "65535") " AND (mode & 61440) IN " TYPES " THEN mode "    \
+    "ELSE 384 + coalesce((SELECT type FROM dentry d WHERE d.ino = inode.ino AND d.type IN " TYPES "), 32768) END, "\
+    CLAMP("nlink") CLAMP("uid") CLAMP("gid") CLAMP("rdev") CLAMP("flags")                                          \
+    "size = CASE WHEN " NOT_NEGATIVE("size") " THEN size "                                                         \
+    "ELSE coalesce((SELECT length(bytes) FROM data d WHERE d.ino = inode.ino), 0) END, "                           \
+    "parent = CASE WHEN " NOT_NEGATIVE("parent") " THEN parent ELSE 1 END, "                                       \
+    "quota = CASE WHEN " NOT_NEGATIVE("quota") " THEN quota ELSE 0 END, "                                          \
+    CLAMP_TIME("atime") ", " CLAMP_TIME("mtime") ", " CLAMP_TIME("ctime") ", " CLAMP_TIME("btime")                 \
+    " WHERE ino = ?1 AND ino >= 1; DELETE FROM inode WHERE ino = ?1 AND ino < 1"
 // clang-format on
 
 // A type that makes no sense becomes that of an entry, or a regular file with no right for anybody but root.
@@ -31,25 +42,7 @@ static const struct rule inode_rules[] = {
     {.kind = "inode",
      .find = "SELECT ino, printf('inode %lld: its row makes no sense', ino) FROM inode WHERE ino < 1 OR NOT "
              "(" INODE_FITS ")",
-     .repair = "UPDATE inode SET mode = CASE WHEN " IN(
-         "mode", "0",
-         "65535") " AND (mode & 61440) IN " TYPES " THEN mode ELSE 384 + coalesce((SELECT type FROM dentry d "
-                  "WHERE d.ino = inode.ino AND d.type IN " TYPES "), 32768) END, " CLAMP("nlink") CLAMP("uid")
-                      CLAMP("gid") CLAMP("rdev") CLAMP("flags") "size = CASE WHEN " NOT_NEGATIVE(
-                          "size") " THEN size ELSE coalesce((SELECT length(bytes) FROM data d WHERE "
-                                  "d.ino = inode.ino), 0) END, parent = CASE WHEN " NOT_NEGATIVE(
-                                      "parent") " THEN parent ELSE 1 END, quota = "
-                                                "CASE WHEN " NOT_NEGATIVE(
-                                                    "quota") " THEN quota ELSE 0 "
-                                                             "END, " CLAMP_TIME("atime") ", " CLAMP_TIME(
-                                                                 "mti"
-                                                                 "me") ", " CLAMP_TIME("ctime") ","
-                                                                                                " " CLAMP_TIME(
-                                                                                                    "btime") " WHERE ino = ?1 AND "
-                                                                                                             "ino >= 1; "
-                                                                                                             "DELETE FROM inode "
-                                                                                                             "WHERE ino = ?1 AND "
-                                                                                                             "ino < 1"},
+     .repair = INODE_MEND},
 };
 
 static int save_value(struct check *check, const struct found *found)

@@ -134,6 +134,8 @@ uint64_t digest_add(uint64_t digest, const void *data, size_t n);
 uint64_t digest_file(int fd);      // its whole content
 uint64_t digest_directory(int fd); // names and types in any order
 
+// statx, with the access time as the server has it: what a client keeps of that may be older. -errno.
+int look_at(int fd, const char *path, int flags, struct statx *ret_stat);
 void looks_take(struct looks *looks, const struct op *op, const struct side *side, unsigned through);
 
 // The text of the first difference in attributes, or NULL. before: what each side showed then; NULL when

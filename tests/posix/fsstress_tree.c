@@ -84,7 +84,7 @@ static const char *entry_differs(const int tops[2], const char *name, const char
 {
     struct statx stats[2];
     for (int i = 0; i < 2; i++)
-        if (statx(tops[i], name, AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &stats[i]) < 0)
+        if (look_at(tops[i], name, AT_SYMLINK_NOFOLLOW, &stats[i]) < 0)
             return difference("%s: listed, but stat says %s", path, strerrorname_np(errno));
     const char *differs = stat_differs(&stats[0], &stats[1], path);
     if (differs != NULL)
