@@ -27,9 +27,9 @@
 enum { WORKERS = 4, STUCK_MS = 45000, RECORD = 64, NAMES = 4 };
 
 struct worker {
-    int number, n; // of n
-    int fd;
-    uint64_t *map; // the page `page`, one slot for each worker
+    int number, n;   // of n
+    int fd, reading; // reading: a descriptor that can only read, so that what it reads may be kept
+    uint64_t *map;   // the page `page`, one slot for each worker
     bool has[NAMES];
     uint64_t last[WORKERS]; // seen of each slot
     off_t size;             // of the appended file, as last seen
@@ -70,6 +70,7 @@ static void at(const struct worker *worker, const char *what)
 static void counter_start(struct worker *worker)
 {
     worker->fd = must(open("counter", O_RDWR | O_CREAT, 0644), "open", "counter");
+    worker->reading = must(open("counter", O_RDONLY), "open", "counter");
 }
 
 static uint64_t counter_read(int fd)
@@ -80,9 +81,9 @@ static uint64_t counter_read(int fd)
     return value;
 }
 
-static void count(int fd)
+static void count(int reading, int fd)
 {
-    uint64_t value = counter_read(fd) + 1;
+    uint64_t value = counter_read(reading) + 1;
     if (pwrite(fd, &value, sizeof(value), 0) != sizeof(value))
         litmus_die("write", "counter");
 }
@@ -97,8 +98,8 @@ static void lock_range(int fd, int how, short type)
 static void counter_step(struct worker *worker, uint64_t step, int how)
 {
     at(worker, "looks without the lock");
-    counter_read(worker->fd);
-    counter_read(worker->fd);
+    counter_read(worker->reading);
+    counter_read(worker->reading);
     at(worker, "waits for the lock");
     if (how)
         lock_range(worker->fd, how, F_WRLCK);
@@ -108,10 +109,10 @@ static void counter_step(struct worker *worker, uint64_t step, int how)
     // Closing any descriptor of the file would drop a process's fcntl lock.
     if (step % 2 && how != F_SETLKW) {
         int fd = must(open("counter", O_RDWR), "open", "counter");
-        count(fd);
+        count(fd, fd);
         must(close(fd), "close", "counter");
     } else {
-        count(worker->fd);
+        count(worker->reading, worker->fd);
     }
     at(worker, "unlocks");
     if (how)
@@ -207,6 +208,7 @@ static void page_start(struct worker *worker)
 {
     worker->fd = must(open("page", O_RDWR | O_CREAT, 0644), "open", "page");
     must(ftruncate(worker->fd, LITMUS_PAGE), "ftruncate", "page");
+    worker->reading = must(open("page", O_RDONLY), "open", "page");
 }
 
 static void check_slots(struct worker *worker, const uint64_t *slots, uint64_t own)
@@ -227,7 +229,7 @@ static void page(struct worker *worker, uint64_t step)
     if (pwrite(worker->fd, &value, sizeof(value), worker->number * (off_t)sizeof(value)) != sizeof(value))
         litmus_die("write", "page");
     at(worker, "reads the page");
-    if (pread(worker->fd, slots, sizeof(slots), 0) != sizeof(slots))
+    if (pread(step % 2 ? worker->reading : worker->fd, slots, sizeof(slots), 0) != sizeof(slots))
         litmus_die("read", "page");
     check_slots(worker, slots, value);
 }
@@ -235,7 +237,7 @@ static void page(struct worker *worker, uint64_t step)
 static void page_finish(struct worker *worker)
 {
     uint64_t slots[WORKERS] = {0};
-    if (pread(worker->fd, slots, sizeof(slots), 0) != sizeof(slots))
+    if (pread(worker->reading, slots, sizeof(slots), 0) != sizeof(slots))
         litmus_die("read", "page");
     for (int i = 0; i < worker->n; i++) {
         if (slots[i] != shared->steps[i])
@@ -292,6 +294,7 @@ static void maps_let_go(struct worker *worker)
 {
     munmap(worker->map, LITMUS_PAGE);
     close(worker->fd);
+    close(worker->reading);
 }
 
 // --- in turn, each through a mapping of its own that it makes anew: everybody sees the last store ---
@@ -300,6 +303,8 @@ static void maps_in_turn_start(struct worker *worker)
 {
     page_start(worker);
     close(worker->fd);
+    close(worker->reading);
+    worker->reading = -1;
 }
 
 static void maps_in_turn(struct worker *worker, uint64_t step)
@@ -320,7 +325,8 @@ static void maps_in_turn(struct worker *worker, uint64_t step)
     at(worker, "syncs its mapping");
     if (step % 2)
         must(msync(worker->map, LITMUS_PAGE, MS_SYNC), "msync", "page");
-    maps_let_go(worker);
+    munmap(worker->map, LITMUS_PAGE);
+    must(close(worker->fd), "close", "page");
     sem_post(&shared->turn[(worker->number + 1) % worker->n]);
 }
 

@@ -30,17 +30,26 @@ TOLD = 12  # operations that are shown around one that nothing explains
 # --- what an object answers; a state is never changed in place ---
 
 class FileModel:
-    """Its bytes."""
+    """Its bytes. A read tells a length and bytes, each of one moment of the read: the kernel asks for them one after the other,
+    and keeps an older length when a change comes in between."""
     START = b""
+    LENGTH, BYTES = 0, 1
 
     @staticmethod
     def facets(op):
         """How many things a look tells, each of which may be of another moment; 0: `op` is no look."""
-        return 1 if op[0] in ("read", "size") else 0
+        return {"size": 1, "read": 2}.get(op[0], 0)
 
     @staticmethod
-    def shows(state, op, result, _facet):
-        return result == (state if op[0] == "read" else len(state))
+    def shows(state, op, result, facet):
+        if facet == FileModel.BYTES:
+            return state[:len(result)].ljust(len(result), b"\0") == result
+        return len(state) == (len(result) if op[0] == "read" else result)
+
+    @staticmethod
+    def overlapped(op):
+        """The facets that tell nothing when a change of the object overlaps the look."""
+        return {FileModel.LENGTH} if op[0] == "read" else set()
 
     @staticmethod
     def notes(_state, _op, _result):
@@ -72,6 +81,10 @@ class NamesModel:
         if op[0] == "list":
             return (NAMES[facet] in result) == bool(state[facet])
         return result == (state[op[1]] or "ENOENT")
+
+    @staticmethod
+    def overlapped(_op):
+        return set()
 
     @staticmethod
     def notes(state, op, result):
@@ -123,6 +136,7 @@ class Search:
         for _, ended, i in events:
             if not ended:
                 self.under_way.add(i)
+                self.overlap()
                 self.configurations = {self.seeing(state, effects) for state, effects in self.configurations}
                 continue
             self.configurations = self.after_end(i)
@@ -130,6 +144,13 @@ class Search:
                 return i
             self.under_way.discard(i)
         return None
+
+    def overlap(self):
+        """What looks under way cannot tell, since a change is under way too, they are taken to have seen."""
+        if all(self.facets[i] for i in self.under_way):
+            return
+        told = {(i, facet) for i in self.under_way if self.facets[i] for facet in self.model.overlapped(self.records[i][3])}
+        self.configurations = {(state, effects | told) for state, effects in self.configurations}
 
     def seeing(self, state, effects):
         seen = []
@@ -169,13 +190,22 @@ def unexplained(records, model):
     return Search(records, model).unexplained()
 
 
+def show(value):
+    """A file's bytes as who wrote each slot and as which operation of his: [2:17 . 1:3]."""
+    if isinstance(value, bytes):
+        slots = [struct.unpack_from("<II", value.ljust(at + SLOT, b"\0"), at) for at in range(0, len(value), SLOT)]
+        return "[%s]" % " ".join("%d:%d" % (who - 1, serial) if who else "." for who, serial in slots)
+    return repr(value)
+
+
 def explain(records, i):
     """The records around the one that nothing explains."""
     order = sorted(range(len(records)), key=lambda j: records[j][1])
     at = order.index(i)
     start = min(record[0] for record in records)
-    lines = ["%s %10.6f .. %10.6f client %d %s -> %r" % ("*" if j == i else " ", (records[j][0] - start) / 1e9,
-                                                         (records[j][1] - start) / 1e9, *records[j][2:4], records[j][4])
+    lines = ["%s %10.6f .. %10.6f client %d %s -> %s" % (
+                 "*" if j == i else " ", (records[j][0] - start) / 1e9, (records[j][1] - start) / 1e9, records[j][2],
+                 " ".join(show(part) for part in records[j][3]), show(records[j][4]))
              for j in order[max(0, at - TOLD):at + 3]]
     return "\n".join(["nothing explains *:", *lines])
 

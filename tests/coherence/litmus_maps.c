@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Litmuses of mappings: what is stored through one is read elsewhere once msync or munmap has returned, and a
+// Litmuses of mappings: what is stored through one is read elsewhere once msync or close has returned, and a
 // mapping made after a change shows it. The file is `f`, of two pages.
 #include "tests/coherence/litmus.h"
 
@@ -107,11 +107,13 @@ static void store_and_sync(struct side *writer, unsigned round)
     must(msync(writer->map, LENGTH, MS_SYNC), "msync", "f");
 }
 
-static void store_and_unmap(struct side *writer, unsigned round)
+static void store_unmap_and_close(struct side *writer, unsigned round)
 {
     store(writer, round);
     must(munmap(writer->map, LENGTH), "munmap", "f");
+    must(close(writer->fd), "close", "f");
     writer->map = NULL;
+    writer->fd = -1;
 }
 
 static void write_both(struct side *writer, unsigned round)
@@ -135,10 +137,10 @@ const struct litmus litmus_maps[] = {
      .change = store_and_sync,
      .look = read_page,
      .between = true},
-    {.name = "munmap_then_read",
+    {.name = "munmap_close_then_read",
      .prepare = two_pages_mapped,
      .hold = hold_f,
-     .change = store_and_unmap,
+     .change = store_unmap_and_close,
      .look = read_page,
      .between = true},
     {.name = "write_then_map_shared", .prepare = two_pages, .change = write_both, .look = map_shared},

@@ -135,7 +135,11 @@ class CutOff(AwayCase, ThroughProxy):
     SERVER_ARGS = ("--lease", str(LEASE_SECONDS))
 
     def back(self):
-        self.proxy.set(frozen=False, refuse=False, delay_ms=0)
+        self.proxy.set(frozen=False, refuse=False, delay_ms=0, invalidate="pass")
+
+    def test_that_does_not_hear_what_it_is_told_to_drop(self):
+        """All else comes and goes, so that its lease is renewed."""
+        self.change_while(lambda: self.proxy.set(invalidate="lose"))
 
     def test_in_silence(self):
         self.change_while(lambda: self.proxy.set(frozen=True))
