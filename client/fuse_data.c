@@ -57,6 +57,9 @@ static void send_read(fuse_req_t fuse, fuse_ino_t id, uint64_t open_id, uint64_t
     request->offset = offset;
     request->size = size;
     request->keep = keep;
+    const struct node *node = nodes_get(&request->mount->nodes, id);
+    if (keep && node && node->n_dropping > 0)
+        request->call.class = RPC_URGENT; // a drop may wait for it, and others for that
     struct wire_read_request message = {
         .open_id = open_id, .offset = offset, .n = (uint32_t)size, .keep = keep};
     wire_put_read_request(&request->body, &message);
@@ -74,6 +77,16 @@ void op_read(fuse_req_t fuse, fuse_ino_t id, size_t size, off_t offset, struct f
 {
     if (request_file(fuse, fi))
         send_read(fuse, id, fi->fh, (uint64_t)offset, MIN(size, FS_IO_MAX), is_for_pages(mount_of(fuse), fi));
+}
+
+void requests_hurry_reads(struct mount *mount)
+{
+    list_for_each_safe (at, after, &mount->requests) {
+        struct request *request = LIST_ENTRY(at, struct request, node);
+        const struct node *node = request->keep ? nodes_get(&mount->nodes, request->node_id) : NULL;
+        if (node && node->n_dropping > 0)
+            rpc_hurry(mount->rpc, &request->call);
+    }
 }
 
 void requests_read_again(struct mount *mount, uint64_t node_id)
@@ -270,7 +283,9 @@ void op_write(fuse_req_t fuse, fuse_ino_t id, const char *bytes, size_t size, of
     request->offset = (uint64_t)offset;
     request->n_kept_reads = node ? node->n_kept_reads : 0;
     request->size = size;
-    if (fi->flags & O_DSYNC) // a bit of O_SYNC too
+    if (fi->writepage)
+        request->call.class = RPC_URGENT; // it may be part of a drop, and waits for nobody
+    if (fi->flags & O_DSYNC)              // a bit of O_SYNC too
         request->flags = FS_OPEN_SYNC & ~file->flags;
     wire_bytes data = {.bytes = bytes, .length = (uint32_t)size};
     if (append)

@@ -13,7 +13,8 @@
 struct lease {
     uint64_t generation; // 0: the server gives no leases
     bool trusted;        // what is granted may be kept; not while everything is being dropped
-    bool owes_cleared;   // the server has not been told that nothing of an older generation is kept
+    bool clears;         // the server does not give any before it is told that nothing older is kept
+    bool owes_cleared;   // and has yet to be told, or told again
     uint64_t answered_ns;
     uint32_t lease_ms;
     struct table forgotten;  // inodes that the kernel has forgotten and the server not been told of

@@ -154,6 +154,7 @@ static void drop_pages(struct recall *recall, size_t n_gaps)
         requests_settle(mount, node);
         recall->ranges[n_gaps + i] = whole(dropped->id);
     }
+    requests_hurry_reads(mount);
     submit_pages(recall, n_gaps + recall->n_dropped);
 }
 
@@ -385,13 +386,24 @@ void recall_invalidate(struct mount *mount, const struct wire_invalidate_event *
         tell_dropped(mount, event->number); // the kernel has forgotten it, or knows nothing yet
 }
 
+// Numbers are of a session and a run of the server, and begin anew with the next: what is being dropped is
+// asked for again, or nobody waits for it.
+static void forget_numbers(struct mount *mount)
+{
+    list_for_each (node, &mount->recalls)
+        LIST_ENTRY(node, struct recall, node)->number = 0;
+}
+
 void recall_welcome(struct mount *mount, const struct wire_hello_reply *reply, bool first)
 {
     struct lease *lease = &mount->lease;
-    if (!first && lease->generation == reply->lease_generation)
+    if (!first && lease->generation == reply->lease_generation) {
+        lease->owes_cleared = lease->clears; // what was told may have been lost with the connection
         return;
+    }
+    forget_numbers(mount);
     lease->generation = reply->lease_generation;
-    lease->owes_cleared = false;
+    lease->owes_cleared = lease->clears = false;
     if (first || !mount->init_done) {
         lease->trusted = lease->generation != 0;
     } else if (reply->resumed && reply->claims && lease->generation != 0) {
@@ -400,7 +412,7 @@ void recall_welcome(struct mount *mount, const struct wire_hello_reply *reply, b
         drop_attributes_of_all(mount);
     } else {
         lease->trusted = false;
-        lease->owes_cleared = lease->generation != 0;
+        lease->owes_cleared = lease->clears = lease->generation != 0;
         sweep(mount, 0);
     }
 }
@@ -501,7 +513,7 @@ static void tick_lease(struct mount *mount, uint64_t now)
         lease->trusted = false;
         sweep(mount, 0);
     }
-    if (lease->trusted || mount->n_sweeps > 0 || lease->generation == 0)
+    if ((lease->trusted && !lease->owes_cleared) || mount->n_sweeps > 0 || lease->generation == 0)
         return;
     if (lease->owes_cleared)
         tell_cleared(mount);

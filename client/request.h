@@ -75,6 +75,8 @@ void requests_abandon(struct mount *mount); // the mount is ending: whoever wait
 // Pages of the node are about to be dropped, and the kernel would wait for those that are being written back:
 // they do not wait for others (fuse_data.c).
 void requests_settle(struct mount *mount, struct node *node);
+// Pages are being dropped: reads that hold some of them locked do not wait until others have answered.
+void requests_hurry_reads(struct mount *mount);
 // They have been dropped, and the server is told so: reads under way may bring what was there before, and are
 // made anew.
 void requests_read_again(struct mount *mount, uint64_t node_id);

@@ -184,6 +184,18 @@ void rpc_submit(struct rpc *rpc, struct rpc_call *call)
     pump(rpc);
 }
 
+void rpc_hurry(struct rpc *rpc, struct rpc_call *call)
+{
+    if (call->class != RPC_ORDINARY)
+        return;
+    call->class = RPC_URGENT;
+    if (call->slot != 0 || list_empty(&call->node))
+        return;
+    list_remove(&call->node);
+    list_push(&rpc->queues[RPC_URGENT], &call->node);
+    pump(rpc);
+}
+
 bool rpc_withdraw(struct rpc *rpc, struct rpc_call *call)
 {
     if (call->slot != 0 || list_empty(&call->node))

@@ -105,6 +105,7 @@ void rpc_start(struct rpc *rpc);
 void rpc_end(struct rpc *rpc);
 
 void rpc_submit(struct rpc *rpc, struct rpc_call *call);
+void rpc_hurry(struct rpc *rpc, struct rpc_call *call); // an ordinary call is urgent by now
 // True: the call had never been sent; it is not done, and its frame is gone. False: nothing changed.
 bool rpc_withdraw(struct rpc *rpc, struct rpc_call *call);
 

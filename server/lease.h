@@ -43,7 +43,6 @@ struct lease_holder {
     size_t n_trees, n_background; // of the asks: for everything; for want of room
     uint64_t generation;          // not 0
     bool cleared;                 // the client keeps nothing of a generation before
-    size_t n_kept;                // inodes that it said it keeps since the server started
     uint64_t ends_ms;             // when its leases end, answered or not; 0: not yet known
 };
 

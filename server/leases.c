@@ -5,7 +5,6 @@
 #include "server/call.h"
 #include "server/metrics.h"
 
-#define KEPT_MAX        65536u // inodes that a session may say it keeps after a restart
 #define INVALIDATE_ROOM (64u + FS_NAME_MAX)
 
 _Static_assert(CORE_CHANGE_ATTR == WIRE_DROP_ATTR && CORE_CHANGE_NAME == WIRE_DROP_NAME &&
@@ -190,9 +189,9 @@ static bool kept(struct attached *attached, struct reader body)
         return false;
     bool counts = holder && hosted->grace && attached->claim == CLAIM_UNDERWAY && !attached->lost &&
                   hosted->log_continuous;
-    while (counts && inodes.left > 0 && holder->n_kept < KEPT_MAX) {
-        recall_keep(&hosted->recall, holder, read_u64(&inodes));
-        holder->n_kept++;
+    while (counts && inodes.left > 0) {
+        if (!recall_keep(&hosted->recall, holder, read_u64(&inodes)))
+            return false; // more than it can have been given
     }
     return true;
 }

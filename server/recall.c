@@ -645,6 +645,14 @@ static void note_given(struct lease_holder *holder, struct lease *lease)
     lease->read_number = holder->last_number;
 }
 
+// A page is with the asker's kernel whatever the answer, and dropping it again costs more than a lease: of
+// bytes there may be as many more.
+static bool may_exceed(const struct recall *recall, const struct lease_holder *holder)
+{
+    const struct lease_table *leases = &recall->leases;
+    return holder->leases.count < 2 * leases->per_holder_max && leases->n < 2 * leases->max;
+}
+
 // Who has not answered yet may be in the midst of dropping, and its kernel wait for these very bytes: it gets
 // them at once.
 int recall_give_data(struct recall *recall, struct lease_holder *holder, fs_ino ino, struct recall_wait *wait,
@@ -657,20 +665,17 @@ int recall_give_data(struct recall *recall, struct lease_holder *holder, fs_ino 
         list_push(&pending_get(recall, ino)->readers, &wait->queued);
         return CORE_WAIT;
     }
-    // A page of a mapping is kept whatever the answer: there is room, within reason.
-    bool full = lease_full(&recall->leases, holder);
-    if (full)
+    if (lease_full(&recall->leases, holder))
         make_room(recall, holder, now_ms);
-    if (!lease_add(&recall->leases, holder, ino, LEASE_DATA,
-                   holder->leases.count < 2 * (size_t)recall->leases.per_holder_max))
-        return -ENOMEM;
+    if (!lease_add(&recall->leases, holder, ino, LEASE_DATA, may_exceed(recall, holder)))
+        return 0;
     note_given(holder, lease_get(holder, ino));
     return 1;
 }
 
 bool recall_keep(struct recall *recall, struct lease_holder *holder, fs_ino ino)
 {
-    return lease_add(&recall->leases, holder, ino, LEASE_DATA, false);
+    return lease_add(&recall->leases, holder, ino, LEASE_DATA, may_exceed(recall, holder));
 }
 
 // --- holders ---

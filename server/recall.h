@@ -89,10 +89,10 @@ bool recall_give_attr(struct recall *recall, struct lease_holder *holder, fs_ino
                       const struct recall_wait *own, uint64_t now_ms);
 bool recall_give_name(struct recall *recall, struct lease_holder *holder, fs_ino directory,
                       struct fs_name name, const struct recall_wait *own, uint64_t now_ms);
-// Bytes: 0: they may be read and not kept; 1: and kept; CORE_WAIT: `wait` is queued behind a change; -ENOMEM.
+// Bytes: 0: they may be read and not kept; 1: and kept; CORE_WAIT: `wait` is queued behind a change.
 int recall_give_data(struct recall *recall, struct lease_holder *holder, fs_ino ino, struct recall_wait *wait,
                      uint64_t now_ms);
-// After a restart: the holder says that it keeps the inode's bytes.
+// After a restart: the holder says that it keeps the inode's bytes. False: no room, or no memory.
 bool recall_keep(struct recall *recall, struct lease_holder *holder, fs_ino ino);
 
 // --- changing ---

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Litmuses of mappings: what is stored through one is read elsewhere once msync or close has returned, and a
-// mapping made after a change shows it. The file is `f`, of two pages.
+// Litmuses of mappings: what is stored through one is read elsewhere once msync, munmap or close has
+// returned, and a mapping made before or after a change shows it. The file is `f`, of two pages.
 #include "tests/coherence/litmus.h"
 
 #include <errno.h>
@@ -40,6 +40,25 @@ static void hold_f(struct side *reader, unsigned round)
 {
     (void)round;
     reader->fd = open("f", O_RDONLY);
+}
+
+static void hold_map(struct side *reader, int flags, int protection)
+{
+    reader->fd = open("f", flags);
+    char *map = reader->fd < 0 ? MAP_FAILED : mmap(NULL, LENGTH, protection, MAP_SHARED, reader->fd, 0);
+    reader->map = map == MAP_FAILED ? NULL : map;
+}
+
+static void hold_map_to_read(struct side *reader, unsigned round)
+{
+    (void)round;
+    hold_map(reader, O_RDONLY, PROT_READ);
+}
+
+static void hold_map_to_write(struct side *reader, unsigned round)
+{
+    (void)round;
+    hold_map(reader, O_RDWR, PROT_READ | PROT_WRITE);
 }
 
 // --- looks ---
@@ -94,6 +113,16 @@ static enum seen map_cut(struct side *side, unsigned round)
     return map_anew(side, round, MAP_SHARED, true);
 }
 
+static enum seen map_held(struct side *side, unsigned round)
+{
+    return side->map ? mapped(side, side->map, round, false) : seen_error(side, "mmap");
+}
+
+static enum seen map_held_cut(struct side *side, unsigned round)
+{
+    return side->map ? mapped(side, side->map, round, true) : seen_error(side, "mmap");
+}
+
 // --- changes ---
 
 static void store(struct side *writer, unsigned round)
@@ -107,12 +136,17 @@ static void store_and_sync(struct side *writer, unsigned round)
     must(msync(writer->map, LENGTH, MS_SYNC), "msync", "f");
 }
 
-static void store_unmap_and_close(struct side *writer, unsigned round)
+static void store_and_unmap(struct side *writer, unsigned round)
 {
     store(writer, round);
     must(munmap(writer->map, LENGTH), "munmap", "f");
-    must(close(writer->fd), "close", "f");
     writer->map = NULL;
+}
+
+static void store_unmap_and_close(struct side *writer, unsigned round)
+{
+    store_and_unmap(writer, round);
+    must(close(writer->fd), "close", "f");
     writer->fd = -1;
 }
 
@@ -137,6 +171,12 @@ const struct litmus litmus_maps[] = {
      .change = store_and_sync,
      .look = read_page,
      .between = true},
+    {.name = "munmap_then_read",
+     .prepare = two_pages_mapped,
+     .hold = hold_f,
+     .change = store_and_unmap,
+     .look = read_page,
+     .between = true},
     {.name = "munmap_close_then_read",
      .prepare = two_pages_mapped,
      .hold = hold_f,
@@ -146,5 +186,20 @@ const struct litmus litmus_maps[] = {
     {.name = "write_then_map_shared", .prepare = two_pages, .change = write_both, .look = map_shared},
     {.name = "write_then_map_private", .prepare = two_pages, .change = write_both, .look = map_private},
     {.name = "truncate_then_map", .prepare = two_pages, .change = cut, .look = map_cut},
+    {.name = "write_then_map_held",
+     .prepare = two_pages,
+     .hold = hold_map_to_read,
+     .change = write_both,
+     .look = map_held},
+    {.name = "write_then_map_held_to_write",
+     .prepare = two_pages,
+     .hold = hold_map_to_write,
+     .change = write_both,
+     .look = map_held},
+    {.name = "truncate_then_map_held",
+     .prepare = two_pages,
+     .hold = hold_map_to_read,
+     .change = cut,
+     .look = map_held_cut},
     {0},
 };

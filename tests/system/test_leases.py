@@ -13,6 +13,7 @@ from test_wire import Wire
 
 LEASE_SECONDS = 1
 CHMOD, SIZE = 1, 8  # of setattr's mask
+INODES_MAX = 4096  # in one kept
 ATTR, NAME, DATA = raw.LEASE_ATTR, raw.LEASE_NAME, raw.LEASE_DATA
 DROP = raw.DROP_ATTR, raw.DROP_NAME, raw.DROP_NAMES, raw.DROP_DATA, raw.DROP_TREE
 DROP_ATTR, DROP_NAME, DROP_NAMES, DROP_DATA, DROP_TREE = DROP
@@ -681,6 +682,21 @@ class Restart(Leases):
         self.waits(writer, "write", write_body(1, 0, b"new"))
         self.assertEqual(reader.read(1, 0, 100), b"old")
         reader.drop(self.told(reader, self.file, DROP_ATTR | DROP_DATA))
+        writer.reply(5)
+
+    def test_kept_bytes_of_many_files_are_registered_again(self):
+        self.reader.open(self.file, 1)
+        self.reader.read(1, 0, 100, keep=1)
+        self.crash()
+        reader, writer = self.back(self.reader), self.back(self.writer)
+        for first in range(0, 80000, INODES_MAX):
+            reader.kept(*range(1000000 + first, 1000000 + first + INODES_MAX))
+        reader.kept(self.file[0])
+        for client in (reader, writer):
+            client.call("reopen", handle(self.file) + u64(1) + u32(raw.READ | (raw.WRITE if client is writer else 0)))
+            client.call("reclaimed")
+        self.waits(writer, "write", write_body(1, 0, b"new"))
+        reader.drop(self.told(reader, self.file, DROP_DATA))
         writer.reply(5)
 
     def test_a_server_that_stops_answers_no_request_that_waits(self):

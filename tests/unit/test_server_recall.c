@@ -372,7 +372,7 @@ static void room_is_made_by_asking_for_the_oldest(void **state)
     assert_int_equal(data(f, f->a, 6), 1); // bytes all the same, within reason
     assert_int_equal(data(f, f->a, 7), 1);
     assert_int_equal(data(f, f->a, 8), 1);
-    assert_int_equal(data(f, f->a, 9), -ENOMEM);
+    assert_int_equal(data(f, f->a, 9), 0);
     for (uint64_t number = 1; number <= 3; number++)
         recall_dropped(&f->recall, f->a, number);
     recall_forget(&f->recall, f->a, 6);
@@ -388,6 +388,10 @@ static void all_together_have_a_bound_too(void **state)
     ASSERT_TOLD(f, ""); // it has none to give back
     assert_false(attr(f, f->a, 2));
     ASSERT_TOLD(f, "a 1 1 1");
+    assert_int_equal(data(f, f->a, 3), 1);
+    assert_int_equal(data(f, f->b, 4), 1);
+    assert_int_equal(data(f, f->c, 5), 0);
+    assert_false(recall_keep(&f->recall, f->c, 6));
 }
 
 // --- written pages ---
