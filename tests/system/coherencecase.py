@@ -14,7 +14,8 @@ from mountcase import TwoMounts
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../coherence"))
-import wire_proxy  # noqa: E402 (beside the programs, not the tests)
+import history  # noqa: E402, F401 (beside the programs, not the tests)
+import wire_proxy  # noqa: E402
 
 PROGRAM_SECONDS = 55  # the programs tell by themselves, and earlier, who is stuck
 
