@@ -12,6 +12,7 @@
 # make coherence  random operations on four mounts, judged for linearizability (MINUTES=10 SEED=n)
 # make valgrind   every unit test under valgrind's memcheck
 # make exercise-bigdir              a directory of a million entries through two mounts (ENTRIES=N)
+# make exercise-precedence          every call that fails in two ways, as the host tells it
 # make exercise-programs            dbench and stress-ng on two mounts, a minute each (SECONDS=N); npm with 3,000 files
 # SAN=address,undefined | SAN=thread    a sanitizer build, in its own folder; works with check too
 # DEBUG=1         no optimisation, in its own folder
@@ -150,6 +151,10 @@ coherence: deps-check
 exercise-bigdir: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all
 	@BERTH_BUILD=$(BUILD) tests/posix/bigdir.py $(if $(ENTRIES),--entries $(ENTRIES))
+
+exercise-precedence: deps-check
+	@$(MAKE) --no-print-directory $(JOBS) all
+	@BERTH_BUILD=$(BUILD) BERTH_PRECEDENCE=all tests/run -f test_precedence
 
 exercise-programs: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all

@@ -34,7 +34,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
         FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_DONT_MASK | FUSE_CAP_CACHE_SYMLINKS;
     const struct mount *mount = userdata;
     // Only these: no AUTO_INVAL_DATA (the server says what changed), no write-back cache (the kernel would
-    // trust its own sizes), no HANDLE_KILLPRIV, no splicing (requests come through our own buffer).
+    // trust its own sizes), no splicing (requests come through our own buffer).
     conn->want = conn->capable & wanted;
     // Where the kernel checks permissions, it has to know access lists.
     if (mount->identity == WIRE_IDENTITY_CALLER)
@@ -116,7 +116,18 @@ static void look_at_init(struct mount *mount, const char *bytes, size_t n)
     mount->init_unique = header.unique;
 }
 
-// Adds to the INIT reply what libfuse cannot ask for.
+// Adds to the INIT reply what libfuse cannot ask for. Where the kernel checks no permissions, it would take
+// set-id bits before a write by setting a mode that lacks the sticky bit: the server takes them by itself.
+static void add_to_init(const struct mount *mount, struct fuse_init_out *init)
+{
+    if (mount->identity != WIRE_IDENTITY_CALLER)
+        init->flags |= FUSE_HANDLE_KILLPRIV;
+    if (!mount->offers_mmap)
+        return;
+    init->flags |= FUSE_INIT_EXT;
+    init->flags2 |= (uint32_t)(INIT_DIRECT_IO_ALLOW_MMAP >> 32);
+}
+
 static ssize_t reply_to_init(const struct mount *mount, int fd, const struct iovec *parts, int n_parts)
 {
     char reply[sizeof(struct fuse_out_header) + sizeof(struct fuse_init_out)];
@@ -126,10 +137,9 @@ static ssize_t reply_to_init(const struct mount *mount, int fd, const struct iov
         memcpy(reply + n, parts[i].iov_base, parts[i].iov_len);
         n += parts[i].iov_len;
     }
-    if (n == sizeof(reply) && mount->offers_mmap) {
+    if (n == sizeof(reply)) {
         memcpy(&init, reply + sizeof(struct fuse_out_header), sizeof(init));
-        init.flags |= FUSE_INIT_EXT;
-        init.flags2 |= (uint32_t)(INIT_DIRECT_IO_ALLOW_MMAP >> 32);
+        add_to_init(mount, &init);
         memcpy(reply + sizeof(struct fuse_out_header), &init, sizeof(init));
     }
     return n == sizeof(reply) ? write(fd, reply, n) : writev(fd, parts, n_parts);

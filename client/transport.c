@@ -223,10 +223,8 @@ static int open_link(struct transport *transport, const struct sockaddr *where, 
     int fd = socket(where->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    const int on = 1, largest = FS_IO_MAX; // TCP finds the size of its buffers by itself
-    if (where->sa_family == AF_UNIX)
-        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &largest, sizeof(largest));
-    else
+    const int on = 1;
+    if (where->sa_family != AF_UNIX)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     int result = connect(fd, where, n) < 0 && errno != EINPROGRESS ? -errno : 0;
     struct link *link = result == 0 ? calloc(1, sizeof(*link)) : NULL;

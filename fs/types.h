@@ -71,7 +71,7 @@ struct fs_attr {
 #define FS_SET_MTIME     (1u << 5)
 #define FS_SET_ATIME_NOW (1u << 6) // the server's clock; needs write permission only
 #define FS_SET_MTIME_NOW (1u << 7)
-#define FS_SET_KILL_PRIV (1u << 8) // clear set-id bits as a write would (truncate by the kernel)
+#define FS_SET_KILL_PRIV (1u << 8) // clear set-id bits as a write would; for who may write
 #define FS_SET_ALL       0x1ffu
 
 struct fs_setattr {

@@ -72,6 +72,7 @@ int attached_new(struct hosted *hosted, const struct session_identity *identity,
     session->number = ++hosted->shard->n_sessions_ever;
     attached->session = session;
     attached->hosted = hosted;
+    list_init(&attached->changed);
     attached->heard_ms = uv_now(&hosted->shard->loop);
     list_init(&attached->parked);
     METRICS_ADD(sessions, 1);
@@ -136,8 +137,7 @@ static void leave_tables(struct attached *attached, bool lingers)
     if (attached->session->root != 0)
         --*rooted(hosted, attached->session->root);
     table_remove(&hosted->sessions, &attached->node);
-    hosted->n_changed -= attached->record_owed;
-    attached->record_owed = false;
+    list_remove(&attached->changed);
     METRICS_ADD(sessions, -1);
     if (!attached->expired)
         atomic_fetch_sub(&hosted->place->sessions, 1);
@@ -286,8 +286,8 @@ void attached_keep(struct attached *attached)
 {
     attached->kept_expired = attached->expired;
     attached->kept_missed = attached->missed;
-    attached->hosted->n_changed += !attached->record_owed;
-    attached->record_owed = true;
+    if (list_empty(&attached->changed))
+        list_push(&attached->hosted->changed, &attached->changed);
 }
 
 // Inside of a turn. The server's own pause is nobody's silence.

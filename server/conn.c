@@ -85,13 +85,8 @@ static void on_closed(uv_handle_t *handle)
 
 static void tune(const struct conn *conn)
 {
-    // The largest reply leaves at once, not a part whenever the peer has taken one. TCP finds the size by
-    // itself.
-    const int largest = FS_IO_MAX;
-    if (conn->peer.is_unix) {
-        setsockopt(conn->fd, SOL_SOCKET, SO_SNDBUF, &largest, sizeof(largest));
+    if (conn->peer.is_unix)
         return;
-    }
     // A peer whose machine is gone is noticed after about half a minute.
     const int on = 1, idle_s = 10, interval_s = 5, probes = 3;
     setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));

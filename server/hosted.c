@@ -96,6 +96,7 @@ void hosted_init(struct hosted *hosted, struct shard *shard, struct place *place
     leases_init(hosted);
     list_init(&hosted->held);
     list_init(&hosted->covered);
+    list_init(&hosted->changed);
     hosted->upkeep_due = hosted->usage_due = true;
     // What a run before committed may not be on disk.
     hosted->dirty = true;

@@ -52,7 +52,7 @@ struct hosted {
     struct table relocked;   // inodes locked since by others, as long as there are such sessions
     bool missed_told;        // they all have `missed`
     struct table forgotten;  // sessions that ended, by id, whose records are still in the store
-    size_t n_changed;        // sessions whose records in the store are not what they should be
+    struct list changed;     // sessions whose records in the store are not what they should be
     // --durability strict: replies wait for a sync that covers them
     struct list held, covered; // struct request
     bool dirty, syncing;       // written since the last sync was prepared; one is running
@@ -86,11 +86,11 @@ struct attached {
     bool missed;                    // while it was away after a restart, others locked what it may have held
     bool missed_before;             // that was in an earlier run, and nobody knows what they locked
     bool kept_expired, kept_missed; // as the store has it, or is owed it
-    bool record_owed;
-    uint64_t heard_ms;           // loop time
-    size_t owed;                 // reply bytes made and not yet given to a connection
-    unsigned n_requests;         // that point here
-    struct lease_holder *holder; // owned; NULL: it keeps nothing
+    struct list changed;            // in hosted->changed
+    uint64_t heard_ms;              // loop time
+    size_t owed;                    // reply bytes made and not yet given to a connection
+    unsigned n_requests;            // that point here
+    struct lease_holder *holder;    // owned; NULL: it keeps nothing
     struct recall_debts debts;
     struct list parked;  // struct request: waiting for others to drop something, or resumed
     size_t parked_bytes; // of their frames

@@ -135,11 +135,9 @@ void keep_forget(struct hosted *hosted, const struct session *session)
 static int put_changed(struct hosted *hosted)
 {
     int result = 0;
-    struct table_node *node = hosted->n_changed > 0 ? table_first(&hosted->sessions) : NULL;
-    for (; node && result == 0; node = table_next(&hosted->sessions, node)) {
-        const struct attached *attached = CONTAINER_OF(node, struct attached, node);
-        if (attached->record_owed)
-            result = keep_session(hosted, attached);
+    list_for_each (node, &hosted->changed) {
+        if (result == 0)
+            result = keep_session(hosted, LIST_ENTRY(node, struct attached, changed));
     }
     return result;
 }
@@ -185,10 +183,8 @@ static void drop_forgotten(struct hosted *hosted)
 void keep_after_commit(struct hosted *hosted)
 {
     drop_forgotten(hosted);
-    struct table_node *node = hosted->n_changed > 0 ? table_first(&hosted->sessions) : NULL;
-    for (; node; node = table_next(&hosted->sessions, node))
-        CONTAINER_OF(node, struct attached, node)->record_owed = false;
-    hosted->n_changed = 0;
+    while (list_pop(&hosted->changed)) {
+    }
 }
 
 void keep_free(struct hosted *hosted)

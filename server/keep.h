@@ -20,7 +20,7 @@ bool keep_before_commit(struct hosted *hosted);
 void keep_after_commit(struct hosted *hosted); // it succeeded, with all that was owed
 static inline bool keep_owes(const struct hosted *hosted)
 {
-    return hosted->forgotten.count > 0 || hosted->n_changed > 0;
+    return hosted->forgotten.count > 0 || !list_empty(&hosted->changed);
 }
 void keep_free(struct hosted *hosted);
 

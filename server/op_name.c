@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The calls on names and attributes. On the file system's shard, inside its turn. Invariant: no handle is
 // used before call_handle() has let it through.
+#include "fs/core/permission.h"
 #include "server/call.h"
 #include <errno.h>
 #include <string.h>
@@ -63,6 +64,25 @@ static int check_setattr(const struct wire_setattr_request *request)
     return (mask & FS_SET_SIZE) && request->size > FS_FILE_SIZE_MAX ? -EFBIG : 0;
 }
 
+// A trusted client's kernel lets only owners set modes; what else it asks is in the way of a write.
+static bool is_before_a_write(const struct call *call, fs_ino ino, const struct fs_setattr *set)
+{
+    struct fs_attr attr;
+    return call->session->identity.how == WIRE_IDENTITY_CALLER && core_getattr(call->core, ino, &attr) == 0 &&
+           permission_takes_set_id(&call->cred, &attr, set);
+}
+
+static struct core_file *opened_for_writing(const struct call *call, fs_ino ino)
+{
+    for (struct table_node *node = table_first(&call->session->opens); node;
+         node = table_next(&call->session->opens, node)) {
+        struct core_file *file = CONTAINER_OF(node, struct session_open, node)->file;
+        if (core_file_ino(file) == ino && (core_file_flags(file) & FS_OPEN_WRITE))
+            return file;
+    }
+    return NULL;
+}
+
 int op_setattr(struct call *call)
 {
     CALL_DECODE(setattr);
@@ -82,6 +102,11 @@ int op_setattr(struct call *call)
         .atime = request.atime,
         .mtime = request.mtime,
     };
+    if (is_before_a_write(call, request.handle.ino, &set))
+        set.mask = FS_SET_KILL_PRIV;
+    // What a kernel asks before it writes does not come through the descriptor.
+    if (!file && (set.mask & ~(uint32_t)FS_SET_KILL_PRIV) == 0)
+        file = opened_for_writing(call, request.handle.ino);
     result = core_setattr(call->core, &call->cred, request.handle.ino, file, &set, &attr);
     if (result < 0)
         return result;

@@ -58,9 +58,17 @@ static void set_permissions(uint32_t mode_bits, struct fs_attr *attr)
     attr->mode = (attr->mode & S_IFMT) | mode_bits;
 }
 
+// Setting nothing is chown(path, -1, -1). A kernel asks so, too, before somebody else writes, whose write
+// then takes the set-id bits by itself.
+static bool takes_set_id(const struct fs_cred *cred, const struct fs_setattr *set, const struct fs_attr *attr)
+{
+    bool owner = cred->uid == 0 || cred->uid == attr->uid;
+    return (set->mask & (FS_SET_UID | FS_SET_GID)) || (set->mask == 0 && owner);
+}
+
 static void set_owner_and_mode(const struct fs_cred *cred, const struct fs_setattr *set, struct fs_attr *attr)
 {
-    if (set->mask & (FS_SET_UID | FS_SET_GID))
+    if (takes_set_id(cred, set, attr))
         set_permissions(permission_mode_after_chown(cred, attr), attr);
     if (set->mask & FS_SET_UID)
         attr->uid = set->uid;

@@ -87,15 +87,24 @@ static int check_times(const struct fs_cred *cred, const struct fs_attr *attr, c
     return 0;
 }
 
+// chown(path, -1, -1) is anybody's, unless it takes set-id bits.
+static int check_nothing(const struct fs_cred *cred, const struct fs_attr *attr)
+{
+    bool owner = is_root(cred) || cred->uid == attr->uid;
+    return owner || permission_mode_after_chown(cred, attr) == (attr->mode & 07777) ? 0 : -EPERM;
+}
+
 int permission_setattr(const struct fs_cred *cred, const struct fs_attr *attr, const struct acl *acl,
                        const struct fs_setattr *set, bool writable_open)
 {
     int result = check_chown(cred, attr, set);
+    if (set->mask == 0 && !writable_open)
+        result = check_nothing(cred, attr);
     if (result == 0 && (set->mask & FS_SET_MODE) && !is_root(cred) && cred->uid != attr->uid)
         result = -EPERM;
     if (result == 0)
         result = check_times(cred, attr, acl, set, writable_open && (set->mask & FS_SET_SIZE));
-    if (result == 0 && (set->mask & FS_SET_SIZE) && !writable_open)
+    if (result == 0 && (set->mask & (FS_SET_SIZE | FS_SET_KILL_PRIV)) && !writable_open)
         result = permission_check(cred, attr, acl, FS_MAY_WRITE);
     return result;
 }
@@ -136,6 +145,14 @@ uint32_t permission_mode_after_write(const struct fs_cred *cred, const struct fs
     uint32_t mode = attr->mode & 07777;
     bool kept = is_root(cred) || !S_ISREG(attr->mode) || !(mode & SET_ID_BITS);
     return kept ? mode : after_change(cred, attr);
+}
+
+bool permission_takes_set_id(const struct fs_cred *cred, const struct fs_attr *attr,
+                             const struct fs_setattr *set)
+{
+    uint32_t mode = attr->mode & 07777;
+    bool others = !is_root(cred) && cred->uid != attr->uid;
+    return set->mask == FS_SET_MODE && others && set->mode != mode && set->mode == without_set_id(mode);
 }
 
 void permission_new(const struct fs_cred *cred, const struct fs_attr *directory, struct fs_attr *attr)

@@ -28,6 +28,10 @@ int permission_setattr(const struct fs_cred *cred, const struct fs_attr *attr, c
 uint32_t permission_mode_after_chmod(const struct fs_cred *cred, const struct fs_attr *attr, uint32_t wanted);
 uint32_t permission_mode_after_chown(const struct fs_cred *cred, const struct fs_attr *attr);
 uint32_t permission_mode_after_write(const struct fs_cred *cred, const struct fs_attr *attr);
+// Does it only take from another's file what a write takes? So Linux asks a FUSE file system before a
+// fallocate or a copy into it; a chmod(2) of what is not his it lets nobody do.
+bool permission_takes_set_id(const struct fs_cred *cred, const struct fs_attr *attr,
+                             const struct fs_setattr *set);
 // Of a new inode: owner, group and mode, with what a setgid directory hands down.
 void permission_new(const struct fs_cred *cred, const struct fs_attr *directory, struct fs_attr *attr);
 

@@ -4,6 +4,7 @@
 #include "fs/base/check.h"
 #include "fs/core/core_impl.h"
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define CAPABILITY "security.capability"
@@ -232,11 +233,29 @@ static int check_flags(struct core *core, const struct inode *inode, struct fs_n
     return flags & FS_XATTR_CREATE ? -EEXIST : 0;
 }
 
+// The value that is there is no change, and marks no time: so ext4 has it.
+static int is_there(struct core *core, const struct inode *inode, struct fs_name name, const void *value,
+                    size_t n, bool *ret_there)
+{
+    size_t held_n = 0;
+    *ret_there = false;
+    if (!(inode->stored.flags & INODE_XATTRS))
+        return 0;
+    uint8_t *held = malloc(n + 1); // an empty value too needs room, or its length alone is told
+    if (!held)
+        return -ENOMEM;
+    int result = store_xattr_get(core->store, inode->node.key, name, held, n + 1, &held_n);
+    *ret_there = result == 0 && held_n == n && memcmp(held, value, n) == 0;
+    free(held);
+    return result == -ENODATA ? 0 : result;
+}
+
 int core_setxattr(struct core *core, const struct fs_cred *cred, fs_ino ino, struct fs_name name,
                   const void *value, size_t n, uint32_t flags)
 {
     struct inode *inode;
     enum space space;
+    bool there = false;
     if (n > FS_XATTR_VALUE_MAX)
         return -E2BIG;
     int result = inode_get(core, ino, &inode);
@@ -244,8 +263,11 @@ int core_setxattr(struct core *core, const struct fs_cred *cred, fs_ino ino, str
         result = check_access(core, cred, inode, name, true, &space);
     if (result == 0 && space != SPACE_ACL) // Linux has no flags for them
         result = check_flags(core, inode, name, flags);
-    if (result == 0)
-        result = write_begin(core);
+    if (result == 0 && space != SPACE_ACL)
+        result = is_there(core, inode, name, value, n, &there);
+    if (result != 0 || there)
+        return result;
+    result = write_begin(core);
     if (result != 0)
         return result;
     struct store_inode stored = inode->stored;

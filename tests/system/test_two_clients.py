@@ -142,6 +142,40 @@ class OneTruth(TwoMounts):
             self.assertEqual(os.pread(held.fileno(), 100, 0), b"still here, and writable")
             self.assertEqual(os.fstat(held.fileno()).st_nlink, 0)
 
+    def test_file_that_was_replaced_lives_for_its_openers_everywhere(self):
+        a, b = self.both("f")
+        write_file(a, b"old")
+        write_file(a + ".new", b"new")
+        with open(a, "r+b", buffering=0) as here, open(b, "r+b", buffering=0) as there, \
+                open(b + ".new", "rb", buffering=0) as new:
+            os.rename(a + ".new", a)
+            for restarted in (False, True):
+                self.assertEqual((read_file(a), read_file(b), os.pread(new.fileno(), 9, 0)), (b"new", b"new", b"new"))
+                self.assertEqual((os.pread(here.fileno(), 9, 0), os.pread(there.fileno(), 9, 0)), (b"old", b"old"))
+                self.assertEqual([os.fstat(f.fileno()).st_nlink for f in (here, there, new)], [0, 0, 1])
+                if not restarted:
+                    self.server.kill9()
+                    self.server.restart()
+            os.pwrite(there.fileno(), b"OLD", 0)
+            self.assertEqual((os.pread(here.fileno(), 9, 0), read_file(a)), (b"OLD", b"new"))
+
+    def test_directories_that_cannot_be_renamed(self):
+        """Over one that is not empty, or below itself, also while the other client works in it."""
+        os.makedirs(self.a + "/top/middle/bottom")
+        os.mkdir(self.a + "/other")
+        home = os.getcwd()
+        self.addCleanup(os.chdir, home)
+        os.chdir(self.b + "/top/middle")
+        for old, new, expected in (("other", "top", errno.ENOTEMPTY), ("top", "top/middle/bottom/top", errno.EINVAL),
+                                   ("top", "top/middle", errno.EINVAL), ("top/middle", "top", errno.ENOTEMPTY)):
+            with self.assertRaises(OSError) as caught:
+                os.rename(self.a + "/" + old, self.a + "/" + new)
+            self.assertEqual(caught.exception.errno, expected, (old, new))
+        os.rename(self.a + "/top", self.a + "/other/top")
+        self.assertEqual(os.listdir("."), ["bottom"])
+        os.mkdir("made")
+        self.assertEqual(sorted(os.listdir(self.a + "/other/top/middle")), ["bottom", "made"])
+
     def test_append_after_unlink_and_recreate(self):
         for i in range(ROUNDS):
             a, b = self.both("content")

@@ -262,6 +262,54 @@ static void write_clears_set_id(void **state)
     }
 }
 
+// chown(path, -1, -1), and what a kernel asks before somebody else writes.
+static void who_may_take_set_id(void **state)
+{
+    (void)state;
+    const struct {
+        const struct fs_cred *cred;
+        uint32_t mode, mask;
+        bool writable_open;
+        int expected;
+    } rows[] = {
+        {&root, 06777, 0, false, 0},
+        {&owner, 06777, 0, false, 0},
+        {&other, 0777, 0, false, 0},
+        {&other, 06777, 0, false, -EPERM},
+        {&other, 02666, 0, false, -EPERM},
+        {&primary, 02666, 0, false, 0},
+        {&other, 06777, 0, true, 0},
+        {&other, 06777, FS_SET_KILL_PRIV, false, 0},
+        {&other, 06775, FS_SET_KILL_PRIV, false, -EACCES},
+        {&other, 06775, FS_SET_KILL_PRIV, true, 0},
+    };
+    for (size_t i = 0; i < LENGTH(rows); i++)
+        assert_int_equal(may_set(rows[i].cred, rows[i].mode, (struct fs_setattr){.mask = rows[i].mask},
+                                 rows[i].writable_open),
+                         rows[i].expected);
+}
+
+static void what_only_takes_set_id(void **state)
+{
+    (void)state;
+    const struct {
+        const struct fs_cred *cred;
+        uint32_t mode, mask, wanted;
+        bool expected;
+    } rows[] = {
+        {&other, 06777, FS_SET_MODE, 0777, true},  {&other, 07777, FS_SET_MODE, 01777, true},
+        {&other, 06767, FS_SET_MODE, 02767, true}, {&other, 06777, FS_SET_MODE, 0755, false},
+        {&other, 0777, FS_SET_MODE, 0777, false},  {&owner, 06777, FS_SET_MODE, 0777, false},
+        {&root, 06777, FS_SET_MODE, 0777, false},  {&other, 06777, FS_SET_MODE | FS_SET_UID, 0777, false},
+        {&other, 07777, FS_SET_MODE, 0777, false},
+    };
+    for (size_t i = 0; i < LENGTH(rows); i++) {
+        struct fs_attr attr = attr_of(S_IFREG | rows[i].mode);
+        struct fs_setattr set = {.mask = rows[i].mask, .mode = rows[i].wanted};
+        assert_int_equal(permission_takes_set_id(rows[i].cred, &attr, &set), rows[i].expected);
+    }
+}
+
 // --- new inodes ---
 
 static void what_a_new_inode_inherits(void **state)
@@ -302,6 +350,7 @@ int main(void)
         cmocka_unit_test(who_may_set_times),   cmocka_unit_test(who_may_truncate),
         cmocka_unit_test(chmod_and_setgid),    cmocka_unit_test(chown_clears_set_id),
         cmocka_unit_test(write_clears_set_id), cmocka_unit_test(what_a_new_inode_inherits),
+        cmocka_unit_test(who_may_take_set_id), cmocka_unit_test(what_only_takes_set_id),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
