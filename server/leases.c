@@ -179,6 +179,14 @@ static bool cleared(struct attached *attached, struct reader body)
 }
 
 // Nothing has changed since the server started, and nothing will before this session has said `reclaimed`.
+// But pages may have been written before, and who kept the old ones not been told: so he is asked for them.
+static bool keep_and_ask(struct hosted *hosted, struct lease_holder *holder, fs_ino ino)
+{
+    const struct core_change change = {.ino = ino, .what = CORE_CHANGE_DATA, .name = {"", 0}};
+    return recall_keep(&hosted->recall, holder, ino) &&
+           recall_tell(&hosted->recall, NULL, &hosted->kept_debts, &change, 1, now_ms(hosted)) == 0;
+}
+
 static bool kept(struct attached *attached, struct reader body)
 {
     struct hosted *hosted = attached->hosted;
@@ -189,11 +197,11 @@ static bool kept(struct attached *attached, struct reader body)
         return false;
     bool counts = holder && hosted->grace && attached->claim == CLAIM_UNDERWAY && !attached->lost &&
                   hosted->log_continuous;
-    while (counts && inodes.left > 0) {
-        if (!recall_keep(&hosted->recall, holder, read_u64(&inodes)))
-            return false; // more than it can have been given
-    }
-    return true;
+    bool fits = true;
+    while (counts && fits && inodes.left > 0)
+        fits = keep_and_ask(hosted, holder, read_u64(&inodes));
+    turn_settle(hosted, false);
+    return fits; // else it is more than it can have been given
 }
 
 bool leases_frame(struct attached *attached, const struct frame *frame)
@@ -258,5 +266,8 @@ int call_unsettled(struct call *call, fs_ino ino)
 
 int call_settled(struct call *call, fs_ino ino)
 {
-    return recall_settle(&call->request->attached->debts, ino, &call->request->wait) ? CORE_WAIT : 0;
+    struct recall_wait *wait = &call->request->wait;
+    bool waits = recall_settle(&call->request->attached->debts, ino, wait) ||
+                 recall_settle(&call->hosted->kept_debts, ino, wait);
+    return waits ? CORE_WAIT : 0;
 }
