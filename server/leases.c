@@ -179,14 +179,6 @@ static bool cleared(struct attached *attached, struct reader body)
 }
 
 // Nothing has changed since the server started, and nothing will before this session has said `reclaimed`.
-// But pages may have been written before, and who kept the old ones not been told: so he is asked for them.
-static bool keep_and_ask(struct hosted *hosted, struct lease_holder *holder, fs_ino ino)
-{
-    const struct core_change change = {.ino = ino, .what = CORE_CHANGE_DATA, .name = {"", 0}};
-    return recall_keep(&hosted->recall, holder, ino) &&
-           recall_tell(&hosted->recall, NULL, &hosted->kept_debts, &change, 1, now_ms(hosted)) == 0;
-}
-
 static bool kept(struct attached *attached, struct reader body)
 {
     struct hosted *hosted = attached->hosted;
@@ -199,8 +191,7 @@ static bool kept(struct attached *attached, struct reader body)
                   hosted->log_continuous;
     bool fits = true;
     while (counts && fits && inodes.left > 0)
-        fits = keep_and_ask(hosted, holder, read_u64(&inodes));
-    turn_settle(hosted, false);
+        fits = recall_keep(&hosted->recall, holder, read_u64(&inodes));
     return fits; // else it is more than it can have been given
 }
 
@@ -255,9 +246,19 @@ int call_lease_data(struct call *call, fs_ino ino, uint8_t *ret_lease)
     return result == 1 ? 0 : result;
 }
 
+static int ask_kept(struct call *call, fs_ino ino)
+{
+    struct hosted *hosted = call->hosted;
+    return recall_ask_kept(&hosted->recall, call->request->attached->holder, &hosted->kept_debts, ino,
+                           now_ms(hosted));
+}
+
 int call_unsettled(struct call *call, fs_ino ino)
 {
     struct attached *attached = call->request->attached;
+    int result = ask_kept(call, ino);
+    if (result < 0)
+        return result;
     return recall_unsettled(&call->hosted->recall, attached->holder, &attached->debts, ino,
                             &call->request->wait)
                ? CORE_WAIT
@@ -267,6 +268,9 @@ int call_unsettled(struct call *call, fs_ino ino)
 int call_settled(struct call *call, fs_ino ino)
 {
     struct recall_wait *wait = &call->request->wait;
+    int result = ask_kept(call, ino);
+    if (result < 0)
+        return result;
     bool waits = recall_settle(&call->request->attached->debts, ino, wait) ||
                  recall_settle(&call->hosted->kept_debts, ino, wait);
     return waits ? CORE_WAIT : 0;

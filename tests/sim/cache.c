@@ -13,7 +13,8 @@ struct cached_register {
     fs_ino ino; // 0: not known yet
     bool kept;
     uint64_t value;
-    unsigned n_reads;        // that may be kept, under way
+    unsigned n_reads; // that may be kept, under way
+    unsigned n_all_reads, n_pages;
     unsigned n_writes;       // of the client's own, under way
     uint64_t epoch;          // counts what makes those reads old
     uint64_t owed[OWED_MAX]; // answers that wait for the reads
@@ -147,6 +148,7 @@ struct cache_look cache_read_begins(unsigned client, unsigned object, fs_ino ino
     reg->ino = ino;
     struct cache_look look = {.epoch = reg->epoch, .keep = reg->n_owed == 0 && reg->n_writes == 0};
     reg->n_reads += look.keep;
+    reg->n_all_reads++;
     return look;
 }
 
@@ -154,6 +156,7 @@ void cache_read_ends(unsigned client, unsigned object, struct cache_look look, b
 {
     struct cache *cache = &caches[client];
     struct cached_register *reg = &cache->registers[object];
+    reg->n_all_reads--;
     if (!look.keep)
         return;
     reg->n_reads--;
@@ -167,18 +170,30 @@ void cache_read_ends(unsigned client, unsigned object, struct cache_look look, b
         reg->n_owed = 0;
 }
 
-void cache_write_begins(unsigned client, unsigned object)
+void cache_write_begins(unsigned client, unsigned object, bool pages)
 {
     struct cached_register *reg = &caches[client].registers[object];
     reg->n_writes++;
+    reg->n_pages += pages;
     drop_register(reg);
 }
 
-void cache_write_ends(unsigned client, unsigned object)
+void cache_write_ends(unsigned client, unsigned object, bool pages)
 {
     struct cached_register *reg = &caches[client].registers[object];
     reg->n_writes--;
+    reg->n_pages -= pages;
     drop_register(reg);
+}
+
+bool cache_may_read(unsigned client, unsigned object)
+{
+    return caches[client].registers[object].n_pages == 0;
+}
+
+bool cache_may_write_pages(unsigned client, unsigned object)
+{
+    return caches[client].registers[object].n_all_reads == 0;
 }
 
 // --- names ---

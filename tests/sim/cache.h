@@ -26,8 +26,12 @@ void cache_invalidate(unsigned client, const struct wire_invalidate_event *event
 bool cache_register(unsigned client, unsigned object, uint64_t *ret_value); // false: not kept
 struct cache_look cache_read_begins(unsigned client, unsigned object, fs_ino ino);
 void cache_read_ends(unsigned client, unsigned object, struct cache_look look, bool given, uint64_t value);
-void cache_write_begins(unsigned client, unsigned object);
-void cache_write_ends(unsigned client, unsigned object);
+void cache_write_begins(unsigned client, unsigned object, bool pages);
+void cache_write_ends(unsigned client, unsigned object, bool pages);
+// Pages that a client stored through a mapping it sees itself at once, others when they are settled: then it
+// is not asked what it sees.
+bool cache_may_read(unsigned client, unsigned object);
+bool cache_may_write_pages(unsigned client, unsigned object);
 
 bool cache_name(unsigned client, unsigned name, bool *ret_there);
 struct cache_look cache_look_begins(unsigned client);

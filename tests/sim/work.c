@@ -133,7 +133,7 @@ static void register_done(struct job *job, int result, struct reader *body)
     if (reads)
         cache_read_ends(job->client, job->object, job->look, given, job->op->value);
     else
-        cache_write_ends(job->client, job->object);
+        cache_write_ends(job->client, job->object, job->pages);
     if (result == 0)
         history_end(job->op, 0);
     release(job);
@@ -163,6 +163,10 @@ static void read_kept(struct job *job)
 
 static void use_register(struct job *job)
 {
+    if (job->kind == JOB_READ && !cache_may_read(job->client, job->object)) {
+        release(job);
+        return;
+    }
     job->op = history_begin(&work.registers[job->object],
                             job->kind == JOB_READ ? HISTORY_READ : HISTORY_WRITE, job->client, work.final);
     if (!job->op) {
@@ -176,8 +180,8 @@ static void use_register(struct job *job)
         return;
     }
     job->value = job->op->value = ++work.last_value;
-    job->pages = world_chance(30);
-    cache_write_begins(job->client, job->object);
+    job->pages = world_chance(30) && cache_may_write_pages(job->client, job->object);
+    cache_write_begins(job->client, job->object, job->pages);
     SEND(job, write, WRITE, job->pages ? pages_written : register_done, .open_id = job->open.id,
          .pages = job->pages, .data = {.bytes = (const uint8_t *)&job->value, .length = sizeof(job->value)});
 }

@@ -679,8 +679,8 @@ class Restart(Leases):
             client.call("reclaimed")
         reader.getattr(self.file)
         self.assertEqual(reader.lease, ATTR)  # who has reclaimed has cleared
-        asked = self.told(reader, self.file, DROP_DATA)  # pages written before may have made it old
         self.waits(writer, "settle", u64(1), 6)
+        asked = self.told(reader, self.file, DROP_DATA)  # pages written before may have made it old
         self.waits(writer, "fsync", u64(1), 7)
         self.waits(writer, "read", read_body(1, 0, 100), 8)
         self.waits(writer, "write", write_body(1, 0, b"new"))
@@ -703,8 +703,7 @@ class Restart(Leases):
             client.call("reopen", handle(self.file) + u64(1) + u32(raw.READ | (raw.WRITE if client is writer else 0)))
             client.call("reclaimed")
         self.waits(writer, "write", write_body(1, 0, b"new"))
-        reader.call("ping", slot=120)
-        reader.drop(*[event for event in reader.invalidates if event.ino == self.file[0]])
+        reader.drop(self.told(reader, self.file, DROP_DATA))
         writer.reply(5)
 
     def test_settling_waits_for_everybody_to_have_come_back(self):
