@@ -52,6 +52,8 @@ bool grace_parks(const struct attached *attached, const struct frame *frame)
     case WIRE_SETLK:
         return !claiming || !is_claim(frame);
     case WIRE_GETLK:
+    case WIRE_FSYNC:
+    case WIRE_SETTLE: // those who are missing may still keep what written pages have made old
         return true;
     case WIRE_OPEN:
         return claiming || truncates(frame);

@@ -42,6 +42,8 @@ struct hosted {
     struct request *running; // whose changes core asks about
     struct recall recall;
     size_t n_leases_told; // to the metrics
+    struct recall_debts
+        kept_debts; // bytes kept over the restart, which pages written before it may have made old
     bool upkeep_due, usage_due;
     bool reap_due;      // orphans of an earlier run that nobody can claim any more
     uint64_t ticked_ms; // loop time of the last tick

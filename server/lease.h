@@ -51,6 +51,7 @@ struct lease {
     struct list of_inode, in_order;
     struct lease_holder *holder;
     uint32_t bits;
+    bool kept; // over a restart of the server: pages written before it may have made the bytes old
     uint64_t
         read_number; // the holder's last one when bytes were last read under an unanswered ask for everything
     struct list asks; // unanswered, of this inode

@@ -189,11 +189,10 @@ static bool kept(struct attached *attached, struct reader body)
         return false;
     bool counts = holder && hosted->grace && attached->claim == CLAIM_UNDERWAY && !attached->lost &&
                   hosted->log_continuous;
-    while (counts && inodes.left > 0) {
-        if (!recall_keep(&hosted->recall, holder, read_u64(&inodes)))
-            return false; // more than it can have been given
-    }
-    return true;
+    bool fits = true;
+    while (counts && fits && inodes.left > 0)
+        fits = recall_keep(&hosted->recall, holder, read_u64(&inodes));
+    return fits; // else it is more than it can have been given
 }
 
 bool leases_frame(struct attached *attached, const struct frame *frame)
@@ -247,9 +246,19 @@ int call_lease_data(struct call *call, fs_ino ino, uint8_t *ret_lease)
     return result == 1 ? 0 : result;
 }
 
+static int ask_kept(struct call *call, fs_ino ino)
+{
+    struct hosted *hosted = call->hosted;
+    return recall_ask_kept(&hosted->recall, call->request->attached->holder, &hosted->kept_debts, ino,
+                           now_ms(hosted));
+}
+
 int call_unsettled(struct call *call, fs_ino ino)
 {
     struct attached *attached = call->request->attached;
+    int result = ask_kept(call, ino);
+    if (result < 0)
+        return result;
     return recall_unsettled(&call->hosted->recall, attached->holder, &attached->debts, ino,
                             &call->request->wait)
                ? CORE_WAIT
@@ -258,5 +267,11 @@ int call_unsettled(struct call *call, fs_ino ino)
 
 int call_settled(struct call *call, fs_ino ino)
 {
-    return recall_settle(&call->request->attached->debts, ino, &call->request->wait) ? CORE_WAIT : 0;
+    struct recall_wait *wait = &call->request->wait;
+    int result = ask_kept(call, ino);
+    if (result < 0)
+        return result;
+    bool waits = recall_settle(&call->request->attached->debts, ino, wait) ||
+                 recall_settle(&call->hosted->kept_debts, ino, wait);
+    return waits ? CORE_WAIT : 0;
 }

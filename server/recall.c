@@ -517,6 +517,28 @@ bool recall_unsettled(struct recall *recall, const struct lease_holder *holder,
     return false;
 }
 
+int recall_ask_kept(struct recall *recall, const struct lease_holder *own, struct recall_debts *debts,
+                    fs_ino ino, uint64_t now_ms)
+{
+    const struct core_change change = {.ino = ino, .what = CORE_CHANGE_DATA, .name = {"", 0}};
+    const struct list *leases = lease_list(&recall->leases, ino);
+    bool any = false;
+    if (!leases)
+        return 0;
+    list_for_each (node, leases) {
+        const struct lease *lease = LIST_ENTRY(node, struct lease, of_inode);
+        any |= lease->kept && lease->holder != own;
+    }
+    int result = any ? recall_tell(recall, own, debts, &change, 1, now_ms) : 0;
+    if (!any || result < 0)
+        return result;
+    list_for_each (node, leases) {
+        struct lease *lease = LIST_ENTRY(node, struct lease, of_inode);
+        lease->kept &= lease->holder == own;
+    }
+    return 0;
+}
+
 bool recall_settle(struct recall_debts *debts, fs_ino ino, struct recall_wait *wait)
 {
     struct recall_debt *debt = debt_get(debts, ino);
@@ -675,7 +697,10 @@ int recall_give_data(struct recall *recall, struct lease_holder *holder, fs_ino 
 
 bool recall_keep(struct recall *recall, struct lease_holder *holder, fs_ino ino)
 {
-    return lease_add(&recall->leases, holder, ino, LEASE_DATA, may_exceed(recall, holder));
+    if (!lease_add(&recall->leases, holder, ino, LEASE_DATA, may_exceed(recall, holder)))
+        return false;
+    lease_get(holder, ino)->kept = true;
+    return true;
 }
 
 // --- holders ---

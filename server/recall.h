@@ -106,6 +106,9 @@ int recall_ask(struct recall *recall, const struct lease_holder *own, struct rec
 // is answered. 0 or -ENOMEM.
 int recall_tell(struct recall *recall, const struct lease_holder *own, struct recall_debts *debts,
                 const struct core_change *changes, size_t n, uint64_t now_ms);
+// The inode's bytes are to be told as they are, and who kept them over a restart may not know: as above.
+int recall_ask_kept(struct recall *recall, const struct lease_holder *own, struct recall_debts *debts,
+                    fs_ino ino, uint64_t now_ms);
 // Is something owed for the inode? Then `wait` is queued.
 // Has another session written pages of the inode that somebody may still keep as they were before? Whoever
 // reads the new bytes could tell him: then `wait` is queued. Not of who may himself be in the midst of

@@ -21,6 +21,12 @@ enum bug {
     BUG_SILENCE_IS_HEARD,   // a silent client never expires
     BUG_COMMIT_LOST,        // acknowledged, and not kept
     BUG_LOCK_TWICE,         // an exclusive lock is granted although another holds it
+    BUG_NOBODY_WAITS,       // a change is made as soon as holders of leases were told
+    BUG_ONE_ANSWER_IS_ALL,  // … as soon as one of them has answered
+    BUG_GIVEN_MEANWHILE,    // what a change waits for is given to others
+    BUG_LEASE_FORGOTTEN,    // of what was given
+    BUG_KEPT_FORGOTTEN,     // of what was kept over a restart
+    BUG_SETTLED_AT_ONCE,    // although somebody keeps what written pages made old
 };
 
 // Each wrapped function: its declaration under both names.
@@ -112,4 +118,70 @@ WRAP(int, lock_set, struct lock_table *table, fs_ino ino, lock_session session, 
 {
     int result = __real_lock_set(table, ino, session, lock, ticket);
     return sim_bug == BUG_LOCK_TWICE && result == 1 && world_chance(10) ? 0 : result;
+}
+
+WRAP(int, recall_ask, struct recall *recall, const struct lease_holder *own, struct recall_wait *wait,
+     const struct core_change *changes, size_t n, uint64_t now_ms)
+{
+    int result = __real_recall_ask(recall, own, wait, changes, n, now_ms);
+    if (sim_bug != BUG_NOBODY_WAITS || result != CORE_WAIT)
+        return result;
+    recall_wait_end(recall, wait);
+    return 0;
+}
+
+WRAP(void, recall_dropped, struct recall *recall, struct lease_holder *holder, uint64_t number)
+{
+    __real_recall_dropped(recall, holder, number);
+    if (sim_bug != BUG_ONE_ANSWER_IS_ALL)
+        return;
+    list_for_each (node, &recall->holders) {
+        struct lease_holder *other = LIST_ENTRY(node, struct lease_holder, node);
+        while (!list_empty(&other->asks))
+            __real_recall_dropped(recall, other,
+                                  recall_number(LIST_ENTRY(other->asks.next, struct recall_ask, in_holder)));
+    }
+}
+
+static bool given_by_mistake(struct recall *recall, struct lease_holder *holder, fs_ino ino, uint32_t bits)
+{
+    return sim_bug == BUG_GIVEN_MEANWHILE && holder && holder->cleared &&
+           lease_add(&recall->leases, holder, ino, bits, true);
+}
+
+static void forget_by_mistake(struct recall *recall, struct lease_holder *holder, fs_ino ino)
+{
+    if (sim_bug == BUG_LEASE_FORGOTTEN && world_chance(30))
+        recall_forget(recall, holder, ino);
+}
+
+WRAP(bool, recall_give_name, struct recall *recall, struct lease_holder *holder, fs_ino directory,
+     struct fs_name name, const struct recall_wait *own, uint64_t now_ms)
+{
+    bool given = __real_recall_give_name(recall, holder, directory, name, own, now_ms);
+    if (given)
+        forget_by_mistake(recall, holder, directory);
+    return given || given_by_mistake(recall, holder, directory, LEASE_NAMES);
+}
+
+WRAP(int, recall_give_data, struct recall *recall, struct lease_holder *holder, fs_ino ino,
+     struct recall_wait *wait, uint64_t now_ms)
+{
+    int result = __real_recall_give_data(recall, holder, ino, wait, now_ms);
+    if (result == 1)
+        forget_by_mistake(recall, holder, ino);
+    if (result != CORE_WAIT || !given_by_mistake(recall, holder, ino, LEASE_DATA))
+        return result;
+    recall_wait_end(recall, wait);
+    return 1;
+}
+
+WRAP(bool, recall_keep, struct recall *recall, struct lease_holder *holder, fs_ino ino)
+{
+    return sim_bug == BUG_KEPT_FORGOTTEN || __real_recall_keep(recall, holder, ino);
+}
+
+WRAP(bool, recall_settle, struct recall_debts *debts, fs_ino ino, struct recall_wait *wait)
+{
+    return sim_bug != BUG_SETTLED_AT_ONCE && __real_recall_settle(debts, ino, wait);
 }

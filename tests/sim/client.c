@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // See client.h. Invariant: a call that was begun in one life of a client is never answered in the next.
 #include "tests/sim/client.h"
+#include "tests/sim/cache.h"
 #include "tests/sim/work.h"
 #include "tests/sim/world.h"
 #include <errno.h>
@@ -96,6 +97,7 @@ void client_pump(unsigned number)
     if (!client->alive)
         return;
     uint64_t due_ns = rpc_tick(client->rpc);
+    cache_pump(number);
     if (rpc_is_up(client->rpc))
         client->served_by = client->welcomed_by;
     flush(client);
@@ -132,6 +134,7 @@ void client_received(unsigned client, const uint8_t *bytes, size_t n)
     fs_assert(wire_get_header(bytes, &header) == 0 && header.length == n);
     if (rpc_is_up(clients[client].rpc))
         clients[client].heard_us = world_now_us();
+    cache_lapse(client);
     rpc_frame(clients[client].rpc, &header, reader_on(bytes + WIRE_HEADER_SIZE, n - WIRE_HEADER_SIZE));
     client_pump(client);
 }
@@ -145,9 +148,17 @@ struct sim_call {
     reply_handler *done;
 };
 
+static bool answer_is_old;
+
+bool client_answer_is_old(void)
+{
+    return answer_is_old;
+}
+
 static void call_done(struct rpc_call *rpc, int result, struct reader *body)
 {
     struct sim_call *call = CONTAINER_OF(rpc, struct sim_call, rpc);
+    answer_is_old = rpc->again;
     if (clients[call->client].alive && clients[call->client].life == call->life && call->done)
         call->done(call->job, result, body);
     free(call);
@@ -290,6 +301,7 @@ static void host_reclaim(void *context)
 {
     struct client *client = context;
     world_trace("client %u claims", number_of(client));
+    cache_claim(number_of(client));
     list_for_each (node, &client->opens) {
         struct sim_open *open = LIST_ENTRY(node, struct sim_open, node);
         if (!open->given_up)
@@ -333,6 +345,7 @@ static void host_welcome(void *context, const struct wire_hello_reply *reply, bo
     client->root = reply->root.handle;
     client->has_root = true;
     client->welcomed_by = reply->incarnation;
+    cache_welcome(number_of(client), reply);
     world_trace("client %u welcome resumed=%d claims=%d", number_of(client), reply->resumed, reply->claims);
 }
 
@@ -350,6 +363,11 @@ static void host_granted(void *context, uint64_t ticket)
     struct sim_open *open = client_wait(number_of(context), ticket);
     if (open)
         work_granted(open);
+}
+
+static void host_invalidate(void *context, const struct wire_invalidate_event *event)
+{
+    cache_invalidate(number_of(context), event);
 }
 
 static void host_ended(void *context UNUSED)
@@ -375,13 +393,16 @@ static void start(struct client *client)
                                      .fenced = host_fenced,
                                      .down = host_down,
                                      .granted = host_granted,
+                                     .invalidate = host_invalidate,
                                      .ended = host_ended};
     struct rpc_options options = {.env = &world_env,
                                   .host = &client->host,
                                   .access_point = "fsap-00000000000000001",
                                   .access_key = "",
-                                  .client_name = client->name};
+                                  .client_name = client->name,
+                                  .want_leases = true};
     fs_assert(rpc_create(&options, &client->rpc) == 0);
+    cache_begin(number_of(client), client->rpc);
     rpc_start(client->rpc);
     client_pump(number_of(client));
 }

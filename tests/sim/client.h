@@ -40,6 +40,9 @@ void client_call(struct job *job, unsigned client, uint16_t op, const uint8_t *b
 // After a pause of the job's, longer when the client is frozen meanwhile.
 void client_after(struct job *job, unsigned client, uint64_t delay_us, void (*next)(struct job *job));
 
+// Within a reply_handler: the call had been sent before, and its answer may be of old.
+bool client_answer_is_old(void);
+
 uint64_t client_new_open_id(unsigned client);
 void client_opened(unsigned client, struct sim_open *open);
 void client_released(struct sim_open *open);

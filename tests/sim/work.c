@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the clients do, and what they must see: registers and names (any order of the calls must explain the
 // answers), a counter that is changed under a lock (no update is lost), appends (each there once, whole),
-// files that are unlinked while open. Each client runs a few jobs at a time; a job is a chain of calls.
+// files that are unlinked while open. What a client keeps (cache.h) it answers itself. Each client runs a few
+// jobs at a time; a job is a chain of calls.
 #include "tests/sim/work.h"
+#include "tests/sim/cache.h"
 #include "tests/sim/client.h"
 #include "tests/sim/history.h"
 #include "tests/sim/sim.h"
@@ -13,8 +15,8 @@
 #include <string.h>
 
 #define JOBS_AT_ONCE 3u // of one client
-#define REGISTERS    2u
-#define NAMES        3u
+#define REGISTERS    CACHE_REGISTERS
+#define NAMES        CACHE_NAMES
 #define COUNTERS     2u
 #define COUNT_MAX    4096u
 #define APPENDS_MAX  4096u
@@ -42,6 +44,8 @@ struct job {
     char name[24];
     struct history_op *op;
     uint64_t value;
+    struct cache_look look; // reads and looks
+    bool pages;             // writes: as written back from a mapping
 };
 
 static struct {
@@ -118,19 +122,51 @@ static void open_file(struct job *job, const char *format, unsigned object)
 
 static void register_done(struct job *job, int result, struct reader *body)
 {
-    struct wire_read_reply read;
-    if (result == 0 && job->op && job->kind == JOB_READ && wire_get_read_reply(body, &read) == 0) {
+    struct wire_read_reply read = {0};
+    bool reads = job->kind == JOB_READ;
+    if (result == 0 && reads && wire_get_read_reply(body, &read) == 0) {
         job->op->value = 0;
         if (read.data.length == sizeof(job->op->value))
             memcpy(&job->op->value, read.data.bytes, sizeof(job->op->value));
     }
-    if (result == 0 && job->op)
+    bool given = (read.lease & WIRE_LEASE_DATA) && !client_answer_is_old();
+    if (reads)
+        cache_read_ends(job->client, job->object, job->look, given, job->op->value);
+    else
+        cache_write_ends(job->client, job->object, job->pages);
+    if (result == 0)
         history_end(job->op, 0);
     release(job);
 }
 
+// The write is done when it is settled.
+static void pages_written(struct job *job, int result, struct reader *body)
+{
+    if (result == 0)
+        SEND(job, settle, SETTLE, register_done, .open_id = job->open.id);
+    else
+        register_done(job, result, body);
+}
+
+static void read_kept(struct job *job)
+{
+    uint64_t value;
+    job->op = cache_register(job->client, job->object, &value)
+                  ? history_begin(&work.registers[job->object], HISTORY_READ, job->client, work.final)
+                  : NULL;
+    if (job->op) {
+        job->op->value = value;
+        history_end(job->op, 0);
+    }
+    end_job(job);
+}
+
 static void use_register(struct job *job)
 {
+    if (job->kind == JOB_READ && !cache_may_read(job->client, job->object)) {
+        release(job);
+        return;
+    }
     job->op = history_begin(&work.registers[job->object],
                             job->kind == JOB_READ ? HISTORY_READ : HISTORY_WRITE, job->client, work.final);
     if (!job->op) {
@@ -138,18 +174,42 @@ static void use_register(struct job *job)
         return;
     }
     if (job->kind == JOB_READ) {
-        SEND(job, read, READ, register_done, .open_id = job->open.id, .n = sizeof(job->value));
+        job->look = cache_read_begins(job->client, job->object, job->open.handle.ino);
+        SEND(job, read, READ, register_done, .open_id = job->open.id, .n = sizeof(job->value),
+             .keep = job->look.keep);
         return;
     }
     job->value = job->op->value = ++work.last_value;
-    SEND(job, write, WRITE, register_done, .open_id = job->open.id,
-         .data = {.bytes = (const uint8_t *)&job->value, .length = sizeof(job->value)});
+    job->pages = world_chance(30) && cache_may_write_pages(job->client, job->object);
+    cache_write_begins(job->client, job->object, job->pages);
+    SEND(job, write, WRITE, job->pages ? pages_written : register_done, .open_id = job->open.id,
+         .pages = job->pages, .data = {.bytes = (const uint8_t *)&job->value, .length = sizeof(job->value)});
 }
 
 // --- names ---
 
+static void look_done(struct job *job, int result, struct reader *body)
+{
+    struct wire_lookup_reply reply = {0};
+    if (result == 0 && wire_get_lookup_reply(body, &reply) == 0 && !reply.entry.there)
+        result = -ENOENT;
+    bool given = (reply.lease & WIRE_LEASE_NAME) && !client_answer_is_old();
+    cache_look_ends(job->client, job->object, job->look, given, result == 0);
+    if (result == 0 || result == -ENOENT)
+        history_end(job->op, result);
+    end_job(job);
+}
+
+static void look_at_kept(struct job *job, bool there)
+{
+    job->op->a = job->object;
+    history_end(job->op, there ? 0 : -ENOENT);
+    end_job(job);
+}
+
 static void name_done(struct job *job, int result, struct reader *body UNUSED)
 {
+    cache_change_ends(job->client);
     if (result == 0 || result == -ENOENT || result == -EEXIST)
         history_end(job->op, result);
     end_job(job);
@@ -168,16 +228,25 @@ static void use_name(struct job *job)
         end_job(job);
         return;
     }
+    bool there;
+    if (job->kind == JOB_LOOK && !work.final && cache_name(job->client, job->object, &there)) {
+        look_at_kept(job, there);
+        return;
+    }
     job->op->a = job->object;
     job->op->b = (job->object + 1 + (unsigned)world_random(NAMES - 1)) % NAMES;
     snprintf(job->name, sizeof(job->name), "name%u", job->op->a);
     snprintf(other, sizeof(other), "name%u", job->op->b);
+    if (job->kind == JOB_LOOK)
+        job->look = cache_look_begins(job->client);
+    else
+        cache_change_begins(job->client);
     if (job->kind == JOB_MAKE)
         SEND(job, make, MAKE, name_done, .parent = root, .name = name_of(job), .mode = S_IFDIR | 0777);
     else if (job->kind == JOB_REMOVE)
         SEND(job, rmdir, RMDIR, name_done, .parent = root, .name = name_of(job));
     else if (job->kind == JOB_LOOK)
-        SEND(job, lookup, LOOKUP, name_done, .parent = root, .name = name_of(job));
+        SEND(job, lookup, LOOKUP, look_done, .parent = root, .name = name_of(job));
     else
         SEND(job, rename, RENAME, name_done, .parent = root, .name = name_of(job), .new_parent = root,
              .new_name = {other, strlen(other)}, .flags = FS_RENAME_NOREPLACE);
@@ -447,8 +516,13 @@ static void start_job(struct job *job)
         end_job(job);
         return;
     }
+    uint64_t value;
     if (job->kind == JOB_READ || job->kind == JOB_WRITE)
-        open_file(job, "register%u", job->object = (unsigned)world_random(REGISTERS));
+        job->object = (unsigned)world_random(REGISTERS);
+    if (job->kind == JOB_READ && cache_register(job->client, job->object, &value))
+        read_kept(job);
+    else if (job->kind == JOB_READ || job->kind == JOB_WRITE)
+        open_file(job, "register%u", job->object);
     else if (job->kind == JOB_COUNT)
         open_file(job, "counter%u", job->object = (unsigned)world_random(COUNTERS));
     else if (job->kind == JOB_APPEND)

@@ -679,9 +679,16 @@ class Restart(Leases):
             client.call("reclaimed")
         reader.getattr(self.file)
         self.assertEqual(reader.lease, ATTR)  # who has reclaimed has cleared
+        self.waits(writer, "settle", u64(1), 6)
+        asked = self.told(reader, self.file, DROP_DATA)  # pages written before may have made it old
+        self.waits(writer, "fsync", u64(1), 7)
+        self.waits(writer, "read", read_body(1, 0, 100), 8)
         self.waits(writer, "write", write_body(1, 0, b"new"))
+        self.told(reader, self.file, DROP_ATTR)
         self.assertEqual(reader.read(1, 0, 100), b"old")
-        reader.drop(self.told(reader, self.file, DROP_ATTR | DROP_DATA))
+        reader.drop(asked)
+        self.assertEqual(sorted(writer.receive()[1] for _ in range(3)), [6, 7, 8])
+        reader.forget(self.file[0])
         writer.reply(5)
 
     def test_kept_bytes_of_many_files_are_registered_again(self):
@@ -698,6 +705,17 @@ class Restart(Leases):
         self.waits(writer, "write", write_body(1, 0, b"new"))
         reader.drop(self.told(reader, self.file, DROP_DATA))
         writer.reply(5)
+
+    def test_settling_waits_for_everybody_to_have_come_back(self):
+        self.reader.getattr(self.file)
+        self.crash()
+        writer = self.back(self.writer)
+        writer.call("reopen", handle(self.file) + u64(1) + u32(raw.READ | raw.WRITE))
+        writer.call("reclaimed")
+        self.waits(writer, "settle", u64(1), 6)
+        self.waits(writer, "fsync", u64(1), 7)
+        self.back(self.reader).call("reclaimed")
+        self.assertEqual(sorted(writer.receive()[1] for _ in range(2)), [6, 7])
 
     def test_a_server_that_stops_answers_no_request_that_waits(self):
         self.reader.getattr(self.file)

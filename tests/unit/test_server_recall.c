@@ -416,6 +416,27 @@ static void written_pages_are_owed_until_they_are_dropped(void **state)
     recall_debts_free(&f->recall, &debts);
 }
 
+static void bytes_kept_over_a_restart_are_asked_for_when_others_look(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    struct recall_debts debts = {0};
+    assert_true(recall_keep(&f->recall, f->a, FILE_INO));
+    assert_int_equal(data(f, f->c, FILE_INO), 1); // read since: it is as it should be
+    assert_int_equal(recall_ask_kept(&f->recall, f->a, &debts, FILE_INO, 1), 0);
+    assert_int_equal(recall_ask_kept(&f->recall, f->b, &debts, DIR, 1), 0);
+    ASSERT_TOLD(f, "");
+    assert_int_equal(recall_ask_kept(&f->recall, f->b, &debts, FILE_INO, 1), 0);
+    ASSERT_TOLD(f, "a 1 20 8; c 1 20 8");
+    assert_int_equal(recall_ask_kept(&f->recall, f->b, &debts, FILE_INO, 1), 0);
+    ASSERT_TOLD(f, "");
+    assert_true(recall_settle(&debts, FILE_INO, &f->wait));
+    recall_dropped(&f->recall, f->a, 1);
+    assert_int_equal(f->n_gone_on, 0);
+    recall_dropped(&f->recall, f->c, 1);
+    assert_int_equal(f->n_gone_on, 1);
+    recall_debts_free(&f->recall, &debts);
+}
+
 // --- at random ---
 
 #define N_CLIENTS 4
@@ -703,6 +724,7 @@ int main(void)
         TEST(room_is_made_by_asking_for_the_oldest),
         TEST(all_together_have_a_bound_too),
         TEST(written_pages_are_owed_until_they_are_dropped),
+        TEST(bytes_kept_over_a_restart_are_asked_for_when_others_look),
         cmocka_unit_test(no_change_is_made_while_another_keeps_it),
     };
 #undef TEST

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// See cache.h. Invariant: what is kept was given after everything that the client itself changed, and under
+// the present generation, or is bytes that a server which restarted was told of.
+#include "tests/sim/cache.h"
+#include "tests/sim/network.h"
+#include "tests/sim/sim.h"
+#include "tests/sim/world.h"
+#include <string.h>
+
+#define OWED_MAX 256u
+
+struct cached_register {
+    fs_ino ino; // 0: not known yet
+    bool kept;
+    uint64_t value;
+    unsigned n_reads; // that may be kept, under way
+    unsigned n_all_reads, n_pages;
+    unsigned n_writes;       // of the client's own, under way
+    uint64_t epoch;          // counts what makes those reads old
+    uint64_t owed[OWED_MAX]; // answers that wait for the reads
+    size_t n_owed;
+};
+
+struct cache {
+    struct rpc *rpc;
+    uint64_t generation;
+    bool owes_cleared;
+    struct cached_register registers[CACHE_REGISTERS];
+    bool name_kept[CACHE_NAMES], name_there[CACHE_NAMES];
+    unsigned n_changes; // of names, the client's own, under way
+    uint64_t names_epoch;
+};
+
+static struct cache caches[NETWORK_CLIENTS];
+
+static void drop_register(struct cached_register *reg)
+{
+    reg->kept = false;
+    reg->epoch++;
+}
+
+static void drop_registers(struct cache *cache)
+{
+    for (size_t i = 0; i < CACHE_REGISTERS; i++)
+        drop_register(&cache->registers[i]);
+}
+
+static void drop_names(struct cache *cache)
+{
+    memset(cache->name_kept, 0, sizeof(cache->name_kept));
+    cache->names_epoch++;
+}
+
+void cache_begin(unsigned client, struct rpc *rpc)
+{
+    caches[client] = (struct cache){.rpc = rpc};
+}
+
+void cache_lapse(unsigned client)
+{
+    struct cache *cache = &caches[client];
+    uint64_t lease_ns = (uint64_t)SIM_LEASE_MS * 1000000u;
+    if (env_monotonic_ns(&world_env) < rpc_answered_ns(cache->rpc) + lease_ns * 2 / 3)
+        return;
+    drop_registers(cache);
+    drop_names(cache);
+}
+
+void cache_pump(unsigned client)
+{
+    struct cache *cache = &caches[client];
+    if (cache->owes_cleared &&
+        rpc_tell(cache->rpc, WIRE_CLEARED, &cache->generation, sizeof(cache->generation)) == 0)
+        cache->owes_cleared = false;
+}
+
+void cache_welcome(unsigned client, const struct wire_hello_reply *reply)
+{
+    struct cache *cache = &caches[client];
+    for (size_t i = 0; i < CACHE_REGISTERS; i++)
+        cache->registers[i].n_owed = 0; // it will be told again what it has not answered
+    if (reply->lease_generation == cache->generation)
+        return;
+    bool restarted = reply->resumed && reply->claims && reply->log_continuous;
+    drop_names(cache);
+    if (!restarted)
+        drop_registers(cache);
+    cache->generation = reply->lease_generation;
+    cache->owes_cleared = reply->resumed && !reply->claims;
+}
+
+void cache_claim(unsigned client)
+{
+    struct cache *cache = &caches[client];
+    uint8_t bytes[sizeof(uint32_t) + CACHE_REGISTERS * sizeof(fs_ino)];
+    fs_ino inodes[CACHE_REGISTERS];
+    uint32_t n = 0;
+    for (size_t i = 0; i < CACHE_REGISTERS; i++) {
+        if (cache->registers[i].kept)
+            inodes[n++] = cache->registers[i].ino;
+    }
+    struct writer body = writer_on(bytes, sizeof(bytes));
+    write_u32(&body, n * (uint32_t)sizeof(*inodes));
+    for (uint32_t i = 0; i < n; i++)
+        write_u64(&body, inodes[i]);
+    if (n > 0 && rpc_tell(cache->rpc, WIRE_KEPT, bytes, sizeof(bytes) - body.left) < 0)
+        drop_registers(cache);
+}
+
+// Should there be no connection, the server asks again on the next one.
+static void answer(struct cache *cache, uint64_t number)
+{
+    (void)rpc_tell(cache->rpc, WIRE_DROPPED, &number, sizeof(number));
+}
+
+void cache_invalidate(unsigned client, const struct wire_invalidate_event *event)
+{
+    struct cache *cache = &caches[client];
+    if (event->what & (WIRE_DROP_NAME | WIRE_DROP_NAMES))
+        drop_names(cache);
+    for (size_t i = 0; i < CACHE_REGISTERS && (event->what & WIRE_DROP_DATA); i++) {
+        struct cached_register *reg = &cache->registers[i];
+        if (reg->ino != event->ino)
+            continue;
+        drop_register(reg);
+        if (reg->n_reads == 0)
+            continue;
+        fs_assert(reg->n_owed < OWED_MAX);
+        reg->owed[reg->n_owed++] = event->number;
+        return;
+    }
+    answer(cache, event->number);
+}
+
+// --- registers ---
+
+bool cache_register(unsigned client, unsigned object, uint64_t *ret_value)
+{
+    cache_lapse(client);
+    const struct cached_register *reg = &caches[client].registers[object];
+    *ret_value = reg->value;
+    return reg->kept;
+}
+
+struct cache_look cache_read_begins(unsigned client, unsigned object, fs_ino ino)
+{
+    struct cached_register *reg = &caches[client].registers[object];
+    reg->ino = ino;
+    struct cache_look look = {.epoch = reg->epoch, .keep = reg->n_owed == 0 && reg->n_writes == 0};
+    reg->n_reads += look.keep;
+    reg->n_all_reads++;
+    return look;
+}
+
+void cache_read_ends(unsigned client, unsigned object, struct cache_look look, bool given, uint64_t value)
+{
+    struct cache *cache = &caches[client];
+    struct cached_register *reg = &cache->registers[object];
+    reg->n_all_reads--;
+    if (!look.keep)
+        return;
+    reg->n_reads--;
+    if (given && look.epoch == reg->epoch) {
+        reg->kept = true;
+        reg->value = value;
+    }
+    for (size_t i = 0; reg->n_reads == 0 && i < reg->n_owed; i++)
+        answer(cache, reg->owed[i]);
+    if (reg->n_reads == 0)
+        reg->n_owed = 0;
+}
+
+void cache_write_begins(unsigned client, unsigned object, bool pages)
+{
+    struct cached_register *reg = &caches[client].registers[object];
+    reg->n_writes++;
+    reg->n_pages += pages;
+    drop_register(reg);
+}
+
+void cache_write_ends(unsigned client, unsigned object, bool pages)
+{
+    struct cached_register *reg = &caches[client].registers[object];
+    reg->n_writes--;
+    reg->n_pages -= pages;
+    drop_register(reg);
+}
+
+bool cache_may_read(unsigned client, unsigned object)
+{
+    return caches[client].registers[object].n_pages == 0;
+}
+
+bool cache_may_write_pages(unsigned client, unsigned object)
+{
+    return caches[client].registers[object].n_all_reads == 0;
+}
+
+// --- names ---
+
+bool cache_name(unsigned client, unsigned name, bool *ret_there)
+{
+    cache_lapse(client);
+    *ret_there = caches[client].name_there[name];
+    return caches[client].name_kept[name];
+}
+
+struct cache_look cache_look_begins(unsigned client)
+{
+    return (struct cache_look){.epoch = caches[client].names_epoch, .keep = caches[client].n_changes == 0};
+}
+
+void cache_look_ends(unsigned client, unsigned name, struct cache_look look, bool given, bool there)
+{
+    struct cache *cache = &caches[client];
+    if (!given || !look.keep || look.epoch != cache->names_epoch)
+        return;
+    cache->name_kept[name] = true;
+    cache->name_there[name] = there;
+}
+
+void cache_change_begins(unsigned client)
+{
+    caches[client].n_changes++;
+    drop_names(&caches[client]);
+}
+
+void cache_change_ends(unsigned client)
+{
+    caches[client].n_changes--;
+    drop_names(&caches[client]);
+}
