@@ -41,15 +41,15 @@ static const struct rule inode_rules[] = {
                                       "parent") " THEN parent ELSE 1 END, quota = "
                                                 "CASE WHEN " NOT_NEGATIVE(
                                                     "quota") " THEN quota ELSE 0 "
-                                                             "END, " CLAMP_TIME("atime") ", " CLAMP_TIME("mti"
-                                                                                                         "me") ", " CLAMP_TIME(
-                                                                 "ctime") ","
-                                                                          " " CLAMP_TIME(
-                                                                              "btime") " WHERE ino = ?1 AND "
-                                                                                       "ino >= 1; "
-                                                                                       "DELETE FROM inode "
-                                                                                       "WHERE ino = ?1 AND "
-                                                                                       "ino < 1"},
+                                                             "END, " CLAMP_TIME("atime") ", " CLAMP_TIME(
+                                                                 "mti"
+                                                                 "me") ", " CLAMP_TIME("ctime") ","
+                                                                                                " " CLAMP_TIME(
+                                                                                                    "btime") " WHERE ino = ?1 AND "
+                                                                                                             "ino >= 1; "
+                                                                                                             "DELETE FROM inode "
+                                                                                                             "WHERE ino = ?1 AND "
+                                                                                                             "ino < 1"},
 };
 
 static int save_value(struct check *check, const struct found *found)
