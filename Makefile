@@ -8,7 +8,8 @@
 # make install    DESTDIR= PREFIX=/usr/local
 # make conformance PJDFSTEST=DIR    run a built pjdfstest checkout on a fresh mount
 # make exercise   random operations on two mounts and the host in step (MINUTES=10 SEED=n; KILL=1: with killed servers)
-# make torture    random work on three mounts while server and clients are killed, stopped and parted (MINUTES=10 SEED=n)
+# make torture    random work on three mounts while server and clients are killed, stopped and parted (MINUTES=10 SEED=n;
+#                 LOGS=DIR: where the logs go when a promise is broken)
 # make coherence  random operations on four mounts, judged for linearizability (MINUTES=10 SEED=n)
 # make valgrind   every unit test under valgrind's memcheck
 # make exercise-bigdir              a directory of a million entries through two mounts (ENTRIES=N)
@@ -142,7 +143,8 @@ exercise: deps-check
 
 torture: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all
-	@BERTH_BUILD=$(BUILD) tests/torture/torture.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+	@BERTH_BUILD=$(BUILD) tests/torture/torture.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(LOGS),--logs $(LOGS))
 
 coherence: deps-check
 	@$(MAKE) --no-print-directory $(JOBS) all

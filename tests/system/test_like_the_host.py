@@ -11,7 +11,8 @@ import unittest
 import harness
 from mountcase import TwoMounts
 
-STEPS = 4000
+STEPS = 2000
+TIME_LIMIT_S = 150
 
 
 class Twin:

@@ -3,18 +3,22 @@
 """Random work on several mounts of one server, while server and clients are killed, stopped, restarted and parted at random.
 Every promise is judged by a model meanwhile and at the end. Exit 1 when one is broken, which is printed with the seed.
 
-    torture.py [--minutes N] [--seed N] [--clients N]
+    torture.py [--minutes N] [--seed N] [--clients N] [--logs DIR]
+
+--logs: where the logs and the faults with their times go when a promise is broken.
 
 Needs root, FUSE and network namespaces; nothing leaves the namespaces that it makes. BERTH_BUILD says which build.
 """
 import argparse
 import collections
 import contextlib
+import datetime
 import errno
 import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,11 +103,12 @@ class Client:
 
 
 class Torture:
-    def __init__(self, seed, seconds, n_clients):
+    def __init__(self, seed, seconds, n_clients, logs=None):
         self.seed, self.seconds = seed, seconds
         self.rng = random.Random(seed)
         self.stack = contextlib.ExitStack()
         self.counts, self.skipped = collections.Counter(), 0
+        self.logs, self.timeline = logs, []
         self.deaths = multiprocessing.Array("L", n_clients, lock=False)
         self.away = [[] for _ in range(n_clients)]    # (start, end) when a client could not be heard
         self.dead = [[] for _ in range(n_clients)]    # (start, end) when it was dead
@@ -210,12 +215,14 @@ class Torture:
         if not self.busy[target].acquire(blocking=False):
             self.skipped += 1
             return
+        start = time.time()
         try:
             self.counts[kind] += 1
             getattr(self, kind.replace("-", "_"))(target, how_long, coin)
         except BaseException as error:
             self.breaches.append("%s of %s: %s" % (kind, target, error))
         finally:
+            self.timeline.append((start, time.time(), kind, target))
             if target != "server":
                 self.faults_over.wait(REST_S)
             self.busy[target].release()
@@ -316,6 +323,16 @@ class Torture:
         if "assertion failed" in self.server.log() or "Sanitizer" in self.server.log():
             self.breaches.append("berthd's log:\n" + self.server.log()[-3000:])
 
+    def keep_logs(self):
+        os.makedirs(self.logs, exist_ok=True)
+        shutil.copy(self.server.log_path, os.path.join(self.logs, "berthd.log"))
+        for client in self.clients:
+            shutil.copy(client.log_path, os.path.join(self.logs, "berth-%d.log" % client.index))
+        with open(os.path.join(self.logs, "faults"), "w") as f:
+            print("began at %s" % clock(time.time() - time.monotonic() + self.began), file=f)
+            for start, end, kind, target in sorted(self.timeline):
+                print("%s to %s %s of %s" % (clock(start), clock(end), kind, target), file=f)
+
     def run(self):
         self.began = time.monotonic()
         with self.stack:
@@ -327,6 +344,8 @@ class Torture:
             self.breaches += ["%s is still mounted" % c.path for c in self.clients if harness.is_mounted(c.path)]
             if self.server.running():
                 self.server.stop()
+            if self.breaches and self.logs:
+                self.keep_logs()
         return not self.breaches
 
     def summary(self):
@@ -345,6 +364,11 @@ class Torture:
             *["BROKEN: " + breach for breach in self.breaches],
             "torture: seed %d: %s" % (self.seed, "%d promises broken" % len(self.breaches) if self.breaches else
                                       "no promise broken")])
+
+
+def clock(seconds):
+    """As the logs show time."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat(timespec="milliseconds")
 
 
 def between(bounds, share):
@@ -453,10 +477,11 @@ def main():
     parser.add_argument("--minutes", type=float, default=1)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "little"))
     parser.add_argument("--clients", type=int, default=3)
+    parser.add_argument("--logs")
     options = parser.parse_args()
     harness.require_root()
     harness.require_fuse()
-    torture = Torture(options.seed, options.minutes * 60, options.clients)
+    torture = Torture(options.seed, options.minutes * 60, options.clients, options.logs)
     whole = torture.run()
     print(torture.summary(), flush=True)
     sys.exit(0 if whole else 1)
