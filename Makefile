@@ -10,7 +10,8 @@
 # make exercise   random operations on two mounts and the host in step (MINUTES=10 SEED=n; KILL=1: with killed servers)
 # make torture    random work on three mounts while server and clients are killed, stopped and parted (MINUTES=10 SEED=n;
 #                 LOGS=DIR: where the logs go when a promise is broken)
-# make coherence  random operations on four mounts, judged for linearizability (MINUTES=10 SEED=n)
+# make coherence  random operations on four mounts, judged for linearizability (MINUTES=10 SEED=n); with ROUNDS=3000 the
+#                 litmuses first, so many rounds of each
 # make valgrind   every unit test under valgrind's memcheck
 # make exercise-bigdir              a directory of a million entries through two mounts (ENTRIES=N)
 # make exercise-precedence          every call that fails in two ways, as the host tells it
@@ -147,7 +148,8 @@ torture: deps-check
 	    $(if $(LOGS),--logs $(LOGS))
 
 coherence: deps-check
-	@$(MAKE) --no-print-directory $(JOBS) all
+	@$(MAKE) --no-print-directory $(JOBS) all $(COHERENCE)
+	@$(if $(ROUNDS),BERTH_BUILD=$(BUILD) BERTH_LITMUS_ROUNDS=$(ROUNDS) tests/run -f Litmus)
 	@BERTH_BUILD=$(BUILD) tests/coherence/history.py $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
 
 exercise-bigdir: deps-check

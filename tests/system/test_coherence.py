@@ -7,7 +7,7 @@ import unittest
 
 from coherencecase import ThreeMounts, litmus_names
 
-ROUNDS = 200
+ROUNDS = int(os.environ.get("BERTH_LITMUS_ROUNDS", 120))
 ROUNDS_OF_FEW = 60
 SECONDS = 2
 
