@@ -145,6 +145,12 @@ void notify_submit(struct notify *notify, struct notify_job *job)
     struct pool *pool = &notify->pools[job->kind];
     pthread_mutex_lock(&notify->lock);
     list_init(&job->node);
+    if (notify->stopping) {
+        list_push(&notify->finished, &job->node);
+        pthread_mutex_unlock(&notify->lock);
+        uv_async_send(&notify->async);
+        return;
+    }
     list_push(&pool->queue, &job->node);
     pool->n_queued++;
     if (pool->n_queued + pool->n_working > pool->n_threads && pool->n_threads < pool->n_threads_max &&
