@@ -239,6 +239,11 @@ static void stop_pool(struct pool *pool)
     sem_destroy(&pool->wake);
 }
 
+static void on_closed(uv_handle_t *async)
+{
+    free(async->data);
+}
+
 void notify_destroy(struct notify *notify)
 {
     if (!notify)
@@ -248,5 +253,5 @@ void notify_destroy(struct notify *notify)
         stop_pool(&notify->pools[kind]);
     finish(notify);
     pthread_mutex_destroy(&notify->lock);
-    free(notify);
+    uv_close((uv_handle_t *)&notify->async, on_closed);
 }

@@ -30,7 +30,8 @@ static void on_done(struct notify_job *job)
 static void close_loop(uv_loop_t *loop, struct probe *probe)
 {
     notify_destroy(probe->notify);
-    uv_run(loop, UV_RUN_NOWAIT);
+    uv_run(loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(loop), 0);
 }
 
 static void start(uv_loop_t *loop, struct probe *probe)
