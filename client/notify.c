@@ -145,6 +145,12 @@ void notify_submit(struct notify *notify, struct notify_job *job)
     struct pool *pool = &notify->pools[job->kind];
     pthread_mutex_lock(&notify->lock);
     list_init(&job->node);
+    if (notify->stopping) {
+        list_push(&notify->finished, &job->node);
+        pthread_mutex_unlock(&notify->lock);
+        uv_async_send(&notify->async);
+        return;
+    }
     list_push(&pool->queue, &job->node);
     pool->n_queued++;
     if (pool->n_queued + pool->n_working > pool->n_threads && pool->n_threads < pool->n_threads_max &&
@@ -233,6 +239,11 @@ static void stop_pool(struct pool *pool)
     sem_destroy(&pool->wake);
 }
 
+static void on_closed(uv_handle_t *async)
+{
+    free(async->data);
+}
+
 void notify_destroy(struct notify *notify)
 {
     if (!notify)
@@ -242,5 +253,5 @@ void notify_destroy(struct notify *notify)
         stop_pool(&notify->pools[kind]);
     finish(notify);
     pthread_mutex_destroy(&notify->lock);
-    free(notify);
+    uv_close((uv_handle_t *)&notify->async, on_closed);
 }

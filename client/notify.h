@@ -43,7 +43,7 @@ void notify_epoch(const struct notify *notify);
 // what the kernel waits for is to be answered.
 void notify_stop(struct notify *notify);
 bool notify_is_working(struct notify *notify);
-// Every job that is left is done.
+// Every job that is left is done. The loop runs once more, to let go of it.
 void notify_destroy(struct notify *notify);
 
 #endif

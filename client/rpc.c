@@ -44,6 +44,7 @@ struct rpc {
     bool ping_out;
     uint64_t deadline_ns; // of the state
     uint64_t heard_ns, pinged_ns, hello_ns, answered_ns;
+    uint64_t kept_ns; // answered_ns, but for answers that come while claims are due
     uint64_t backoff_ms;
     struct rpc_counts counts;
 };
@@ -501,6 +502,7 @@ static void send_again(struct rpc *rpc, bool claims)
 static void become_ready(struct rpc *rpc)
 {
     enter(rpc, RPC_READY, UINT64_MAX);
+    rpc->kept_ns = rpc->answered_ns;
     rpc->backoff_ms = RPC_BACKOFF_FIRST_MS;
     if (rpc->sent_waits)
         send_again(rpc, false);
@@ -625,6 +627,8 @@ static void on_reply(struct rpc *rpc, const struct wire_header *header, struct r
     rpc->n_sent--;
     rpc->counts.replies++;
     rpc->answered_ns = MAX(rpc->answered_ns, call->sent_ns);
+    if (rpc->state == RPC_READY)
+        rpc->kept_ns = rpc->answered_ns;
     bool reclaimed = call->class == RPC_RECLAIM && --rpc->n_reclaim == 0;
     if (header->status == 0)
         finish(call, 0, body);
@@ -798,7 +802,7 @@ const char *rpc_refusal(const struct rpc *rpc)
 
 uint64_t rpc_answered_ns(const struct rpc *rpc)
 {
-    return rpc->answered_ns;
+    return rpc->kept_ns;
 }
 
 size_t rpc_in_flight(const struct rpc *rpc)

@@ -132,7 +132,9 @@ static inline bool rpc_is_up(const struct rpc *rpc)
 // The server turned the client away for good (its access point is deleted, …): calls fail with -ESTALE until
 // it changes its mind. The text is the server's, or NULL.
 const char *rpc_refusal(const struct rpc *rpc);
-// When the latest request that the server has answered was sent: it has heard of us since. 0: none was.
+// When the latest request that the server has answered was sent: it has heard of us since. 0: none was. After
+// a restart the server does not wait for longer than for who had been heard of just before it, so that
+// nothing counts until all is claimed.
 uint64_t rpc_answered_ns(const struct rpc *rpc);
 size_t rpc_in_flight(const struct rpc *rpc);
 size_t rpc_queued(const struct rpc *rpc);

@@ -933,6 +933,26 @@ static void test_what_the_server_has_heard_is_what_it_answers(void **state)
     assert_int_equal(rpc_tick(f->rpc), sent_ns + 10 * MS + LEASE_MS * MS / 3);
 }
 
+// The server's grace counts from its start: who is slow to claim may be too late with it.
+static void test_nothing_is_renewed_before_all_is_claimed(void **state)
+{
+    struct fixture *f = *state;
+    attach(f, 4);
+    uint64_t attached_ns = f->now_ns;
+    restart_server(f);
+    come_back(f);
+    uint64_t back_ns = f->now_ns;
+    welcome(f, true, 77, 4);
+    assert_int_equal(rpc_answered_ns(f->rpc), attached_ns);
+    rpc_lost(f->rpc, -ECONNRESET, "reset");
+    assert_int_equal(rpc_answered_ns(f->rpc), attached_ns);
+    come_back(f);
+    assert_true(f->now_ns > back_ns);
+    welcome(f, true, 77, 4);
+    answer_reclaimed(f);
+    assert_int_equal(rpc_answered_ns(f->rpc), f->now_ns);
+}
+
 static void test_a_call_knows_that_it_was_sent_again(void **state)
 {
     struct fixture *f = *state;
@@ -1036,6 +1056,7 @@ int main(void)
         TEST(test_events_reach_the_host),
         TEST(test_what_is_told_has_no_slot_and_is_not_told_twice),
         TEST(test_what_the_server_has_heard_is_what_it_answers),
+        TEST(test_nothing_is_renewed_before_all_is_claimed),
         TEST(test_a_call_knows_that_it_was_sent_again),
         TEST(test_farewell),
         TEST(test_farewell_is_not_waited_for_long),
