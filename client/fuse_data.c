@@ -152,7 +152,8 @@ static void answer_dropped(struct own_drop *drop)
 // the kernel thought, which dropped pages there alone, and before it asked.
 static bool has_old_pages(const struct request *request, const struct node *node, bool moved)
 {
-    return node && node->lease & WIRE_LEASE_DATA && (moved || node->n_kept_reads != request->n_kept_reads);
+    bool has_pages = node && (node->lease & WIRE_LEASE_DATA || node->n_dropping > 0);
+    return has_pages && (moved || node->n_kept_reads != request->n_kept_reads);
 }
 
 static void written(struct request *request, int result, bool moved)

@@ -8,9 +8,11 @@
 #define LEASE_ALL  (LEASE_ATTR | LEASE_NAMES | LEASE_DATA)
 #define MERGED_MAX 16u
 
+// NOLINTBEGIN(misc-redundant-expression): that they are is what is asserted
 _Static_assert(LEASE_ATTR == CORE_CHANGE_ATTR && LEASE_NAMES == CORE_CHANGE_NAMES &&
                    LEASE_DATA == CORE_CHANGE_DATA,
                "a lease's bits are those of a change");
+// NOLINTEND(misc-redundant-expression)
 
 struct recall_item {
     struct list in_wait, in_pending;
@@ -47,7 +49,7 @@ struct recall_owed {
 
 static bool same_name(struct fs_name a, struct fs_name b)
 {
-    return a.length == b.length && memcmp(a.bytes, b.bytes, a.length) == 0;
+    return a.length == b.length && (a.length == 0 || memcmp(a.bytes, b.bytes, a.length) == 0);
 }
 
 // Does `what` (of `name`) touch `change`?
