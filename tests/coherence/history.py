@@ -213,11 +213,11 @@ def explain(records, i):
 # --- the workers ---
 
 def told(function, *arguments):
-    """What it returns, or the name of an error that has its place in the model."""
+    """What it returns, or the name of an error. ESTALE is one that nothing explains."""
     try:
         return function(*arguments)
     except OSError as error:
-        if error.errno not in (errno.ENOENT, errno.EEXIST):
+        if error.errno not in (errno.ENOENT, errno.EEXIST, errno.ESTALE):
             raise
         return errno.errorcode[error.errno]
 

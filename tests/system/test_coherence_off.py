@@ -13,9 +13,11 @@ EPOCHS, EPOCH_SECONDS = 5, 2
 LOOKS = 50
 
 # What the server is asked for each time, so that nothing old can be shown: reads past the cache, listings, extended
-# attributes, and whether a file may be opened.
-ASKED_EACH_TIME = {"write_then_read_direct", "setxattr_then_getxattr", "setxattr_then_listxattr", "chmod_then_open",
-                   "chmod_then_open_allowed", "chmod_parent_then_list", "unlink_last_then_list", "write_then_list_sizes",
+# attributes, and at an open whether it is allowed and whether the bytes that are kept are still those of the file.
+ASKED_EACH_TIME = {"write_then_read_direct", "write_then_read_opened", "write_close_then_read", "write_other_name_then_read",
+                   "write_then_map_shared", "write_then_map_private", "setxattr_then_getxattr",
+                   "setxattr_then_listxattr", "chmod_then_open", "chmod_then_open_allowed", "chmod_parent_then_list",
+                   "unlink_last_then_list", "write_then_list_sizes",
                    *(name for name in litmus_names("lists") if name.endswith(("_list", "_list_held")))}
 
 
