@@ -127,8 +127,9 @@ void grace_start(struct hosted *hosted, uint64_t opening_ms)
         CONTAINER_OF(node, struct attached, node)->claim = CLAIM_AWAITED;
         hosted->n_unclaimed++;
     }
-    // Nobody could come back while the file system was being opened.
-    hosted->grace_until_ms = shard->started_ms + shard->options->lease_ms + opening_ms;
+    // Nobody could come back before it was open, and a server that stood still until then has heard of
+    // nobody.
+    hosted->grace_until_ms = uv_now(&shard->loop) + opening_ms + shard->options->lease_ms;
     hosted->grace = hosted->n_unclaimed > 0;
     core_hold_orphans(hosted->core, hosted->grace);
     if (hosted->grace)

@@ -99,7 +99,6 @@ int shard_start(struct shard *shard)
         uv_loop_close(&shard->loop);
         return result;
     }
-    shard->started_ms = uv_now(&shard->loop);
     uv_check_init(&shard->loop, &shard->check);
     uv_idle_init(&shard->loop, &shard->idle);
     uv_timer_init(&shard->loop, &shard->timer);

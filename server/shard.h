@@ -34,7 +34,6 @@ struct shard {
     struct mailbox *main; // where results go
     unsigned number;
     uint64_t incarnation; // of this run of the server
-    uint64_t started_ms;  // loop time
     uv_thread_t thread;
     uv_loop_t loop;
     struct mailbox mailbox;

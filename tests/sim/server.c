@@ -15,7 +15,7 @@
 static struct {
     bool up, turn_planned;
     unsigned life; // counts starts
-    uint64_t frozen_until_us, crashed_us;
+    uint64_t frozen_until_us, crashed_us, started_us;
     struct store *model, *store; // the latter makes commits fail on demand
     struct shard shard;
     struct hosting_options options;
@@ -130,8 +130,8 @@ static void start(void *context)
     server.up = true;
     server.turn_planned = false;
     server.life++;
-    server.shard = (struct shard){
-        .options = &server.options, .incarnation = server.life, .started_ms = world_now_us() / SIM_MS};
+    server.shard = (struct shard){.options = &server.options, .incarnation = server.life};
+    server.started_us = world_now_us();
     list_init(&server.shard.hosted);
     list_init(&server.shard.clients);
     server.place = (struct place){.shard = &server.shard};
@@ -194,7 +194,7 @@ uint64_t server_crashed_us(void)
 
 uint64_t server_started_us(void)
 {
-    return server.shard.started_ms * SIM_MS;
+    return server.started_us;
 }
 
 // --- hello ---

@@ -3,6 +3,8 @@
 or the server; what it held is still its own when it comes back, unless another needed it; and until all have come back
 after a restart, nobody changes anything."""
 import errno
+import os
+import signal
 import time
 import unittest
 
@@ -187,6 +189,24 @@ class Grace(Sessions):
         self.assertGreater(time.monotonic() - start, LEASE_SECONDS - 1.5)
         self.bye(two)
         self.bye(self.back(one))
+
+    def test_a_server_that_stood_still_before_it_opened_waits_all_the_same(self):
+        one, two = self.alone(), self.alone()
+        one.close()
+        self.crash()
+        os.kill(self.server.process.pid, signal.SIGSTOP)
+        try:
+            time.sleep(LEASE_SECONDS + 0.5)  # the pause itself is what is tried
+        finally:
+            os.kill(self.server.process.pid, signal.SIGCONT)
+        two = self.back_and_claimed(two)
+        two.send(two.request("make", make_body(two, "g9"), 6))
+        self.quiet(two)
+        one = self.back(one)
+        one.call("reclaimed")
+        self.assertEqual(two.receive()[1], 6)
+        self.bye(one)
+        self.bye(two)
 
     def test_before_it_has_claimed_a_client_is_served_nothing_else(self):
         client = self.alone()
