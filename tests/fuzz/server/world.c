@@ -262,7 +262,6 @@ void world_turn(void)
 
 static void start(void)
 {
-    world.shard.started_ms = uv_now(&world.shard.loop);
     hosted_init(&world.hosted, &world.shard, &world.place, true);
     fs_assert(hosted_start(&world.hosted, world.store, world.now_ns) == 0);
     core_upkeep(world.hosted.core, &(bool){false});
