@@ -7,12 +7,21 @@
 #include "fs/base/check.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+
+// The daemon's main thread holds `alive` as long as it lives; the kernel lets go of it then, also when
+// another of its threads waits in the kernel for what only the end of the mount can bring, and keeps the pipe
+// open.
+struct watched {
+    pthread_mutex_t alive;
+};
 
 #define MOUNTED       'm'
 #define DISMISS       'd'
@@ -39,28 +48,84 @@ static bool identify(const char *mountpoint, struct identity *ret_identity)
     return true;
 }
 
-static void take_away(const char *mountpoint, const struct identity *mounted)
+struct watching {
+    int fd;
+    const char *mountpoint;
+    struct watched *watched;
+    pthread_mutex_t lock; // of what follows; whoever acts keeps it
+    bool is_mounted;
+    struct identity mounted;
+};
+
+// Also what an ordinary user's fusermount3 cannot: calls on the mount fail, whoever waits in it goes on.
+static void abort_connection(unsigned number)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", number);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? write(fd, "1", 1) : 0;
+    (void)n; // without it detaching does what it can
+    closep(&fd);
+}
+
+static _Noreturn void take_away(struct watching *watching)
 {
     struct identity there;
     char said[256];
-    if (identify(mountpoint, &there) && there.fuse_number == mounted->fuse_number && there.id == mounted->id)
-        detach(mountpoint, true, said, sizeof(said));
+    pthread_mutex_lock(&watching->lock);
+    if (watching->is_mounted && identify(watching->mountpoint, &there) &&
+        there.fuse_number == watching->mounted.fuse_number && there.id == watching->mounted.id) {
+        abort_connection(there.fuse_number);
+        detach(watching->mountpoint, true, said, sizeof(said));
+    }
+    _exit(0);
 }
 
-static void watch(int fd, const char *mountpoint)
+// What the daemon says, or that it has closed the pipe.
+static void *listen_to(void *context)
 {
-    struct identity mounted;
-    bool is_mounted = false;
+    struct watching *watching = context;
     char word;
     ssize_t n;
-    while ((n = read(fd, &word, 1)) > 0 || (n < 0 && errno == EINTR)) {
+    while ((n = read(watching->fd, &word, 1)) > 0 || (n < 0 && errno == EINTR)) {
         if (n > 0 && word == DISMISS)
-            return;
-        if (n > 0 && word == MOUNTED)
-            is_mounted = identify(mountpoint, &mounted);
+            _exit(0);
+        if (n <= 0 || word != MOUNTED)
+            continue;
+        pthread_mutex_lock(&watching->lock);
+        watching->is_mounted = identify(watching->mountpoint, &watching->mounted);
+        pthread_mutex_unlock(&watching->lock);
     }
-    if (is_mounted)
-        take_away(mountpoint, &mounted);
+    take_away(watching);
+}
+
+static _Noreturn void watch(int fd, const char *mountpoint, struct watched *watched)
+{
+    struct watching watching = {.fd = fd, .mountpoint = mountpoint, .watched = watched};
+    pthread_t listener;
+    pthread_mutex_init(&watching.lock, NULL);
+    // Without a thread what the pipe tells has to do.
+    if (pthread_create(&listener, NULL, listen_to, &watching) != 0)
+        listen_to(&watching);
+    pthread_mutex_lock(&watched->alive);
+    take_away(&watching);
+}
+
+// Held by the calling thread. NULL: no memory.
+static struct watched *hold_alive(void)
+{
+    struct watched *watched =
+        mmap(NULL, sizeof(*watched), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pthread_mutexattr_t attributes;
+    if (watched == MAP_FAILED)
+        return NULL;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
+    pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
+    pthread_mutex_init(&watched->alive, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+    pthread_mutex_lock(&watched->alive);
+    return watched;
 }
 
 // A process of its own, which no signal meant for the daemon or its terminal reaches, and which holds nothing
@@ -86,13 +151,16 @@ static int settle(int fd, const char *mountpoint, struct watcher_title title)
 int watcher_start(const char *mountpoint, struct watcher_title title, struct watcher *ret_watcher)
 {
     int ends[2];
+    struct watched *watched = hold_alive();
+    if (!watched)
+        return -ENOMEM;
     if (pipe2(ends, O_CLOEXEC) < 0)
         return -errno;
     pid_t child = fork();
     if (child == 0) {
         int fd = settle(ends[0], mountpoint, title);
         if (fd >= 0)
-            watch(fd, mountpoint);
+            watch(fd, mountpoint, watched);
         _exit(0);
     }
     int result = child < 0 ? -errno : 0;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A process beside the daemon that takes the mount away when the daemon died without doing so (SIGKILL, out
-// of memory), which would leave a mountpoint that answers ENOTCONN to everybody. It sleeps in read() and ends
-// with the daemon. Started before the daemon has threads, descriptors and memory of its own.
+// of memory), which would leave a mountpoint that answers ENOTCONN to everybody. It sleeps until then
+// and ends with the daemon. Started by the thread that lives as long as the daemon, before that has others,
+// descriptors and memory of its own.
 #ifndef BERTH_CLIENT_WATCHER_H
 #define BERTH_CLIENT_WATCHER_H
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mount whose daemon died is taken away by its watcher; nothing else is, and the watcher goes with the daemon."""
 import contextlib
+import json
 import os
 import re
 import signal
@@ -29,6 +30,11 @@ KILLED = SCRIPT[:SCRIPT.index("    trap ")] + r"""
     fusermount3 -u -z "$MOUNTS/m"
 '
 """
+
+
+def in_flight(path):
+    """Requests of the mount that the server has not answered."""
+    return json.loads(os.getxattr(path, "system.berth.status"))["in_flight"]
 
 
 def children(pid):
@@ -83,6 +89,27 @@ class Watcher(TwoMounts):
         child.stdout.readline()
         os.kill(pid, signal.SIGKILL)
         self.expect_gone(mount.path, watcher)
+
+    def test_it_goes_also_while_a_thread_waits_in_the_kernel(self):
+        """The thread that drops attributes waits for a directory in which a call waits for a third mount: it outlives the
+        daemon's others, and holds /dev/fuse open."""
+        mount, pid = self.a_mount()
+        silent, silent_pid = self.a_mount()
+        [watcher] = children(pid)
+        os.mkdir(self.a + "/d")
+        write_file(self.a + "/d/shown", b"x")
+        name = os.path.join(os.path.basename(self.a), "d")
+        self.assertFalse(os.path.exists(os.path.join(silent.path, name, "new")))
+        os.stat(os.path.join(mount.path, name, "shown"))
+        with stopped(silent_pid):
+            creator = subprocess.Popen(["mkdir", os.path.join(mount.path, name, "new")], stderr=subprocess.DEVNULL)
+            self.addCleanup(creator.wait)
+            self.addCleanup(lambda: harness.is_mounted(mount.path) and subprocess.run(["umount", "-f", "-l", mount.path]))
+            harness.wait_for(lambda: in_flight(mount.path) > 0, 5)
+            os.chmod(self.a + "/d/shown", 0o600)
+            os.kill(pid, signal.SIGKILL)
+            self.expect_gone(mount.path, watcher)
+            self.assertNotEqual(creator.wait(GONE_SECONDS), 0)
 
     def test_in_the_foreground(self):
         path = harness.new_directory("mount-")
