@@ -21,6 +21,7 @@ struct node {
     uint64_t shown_in; // node id of the directory in which the kernel was shown it, until it is known
     uint32_t n_files;
     uint32_t n_busy;       // requests under way for which the kernel holds the directory's lock
+    uint32_t n_exclusive;  // of them, those that let nobody else look in it
     uint32_t n_dropping;   // drops of its pages under way
     uint32_t n_kept_reads; // answers whose bytes the kernel kept; wraps
     uint8_t lease;         // WIRE_LEASE_* that the server may have to recall

@@ -250,8 +250,10 @@ static void drop_name(struct recall *recall, struct node *node, wire_bytes name)
 static void drop_attributes(struct recall *recall, struct node *node)
 {
     struct mount *mount = recall->mount;
+    const struct node *directory = nodes_get(&mount->nodes, node->shown_in);
     notify_attributes(mount->notify, node->id.key);
-    if (node->known || !nodes_get(&mount->nodes, node->shown_in) || recall->name_out)
+    // Who changes the directory has it for himself: every lookup that was answered before has ended.
+    if (node->known || !directory || directory->n_exclusive > 0 || recall->name_out)
         return;
     recall->barrier_id = node->id.key;
     submit_name(recall, node->shown_in, (wire_bytes){.bytes = ""});

@@ -68,24 +68,30 @@ static void forget_caller(struct request *request)
     list_remove(&request->killable);
 }
 
-// What the kernel holds locked while it waits for the answer.
-static void count_busy(const struct request *request, bool more)
+// What the kernel holds locked until it is answered.
+static void count_busy(struct request *request, bool more)
 {
+    bool exclusive = request->call.op != WIRE_LOOKUP && request->call.op != WIRE_READDIR;
+    if (request->busy == more)
+        return;
+    request->busy = more;
     for (size_t i = 0; i < ARRAY_LEN(request->directories); i++) {
         struct node *node =
             request->directories[i] ? nodes_get(&request->mount->nodes, request->directories[i]) : NULL;
-        if (node && more)
+        if (node && more) {
             node->n_busy++;
-        else if (node && node->n_busy > 0)
+            node->n_exclusive += exclusive;
+        } else if (node && node->n_busy > 0) {
             node->n_busy--;
+            node->n_exclusive -= exclusive && node->n_exclusive > 0;
+        }
     }
 }
 
 static void request_free(struct request *request)
 {
     forget_caller(request);
-    if (request->sent)
-        count_busy(request, false);
+    count_busy(request, false);
     free(request->call.frame);
     free((void *)request->opener.groups);
     free(request);
@@ -162,7 +168,6 @@ void request_send(struct request *request)
         return;
     }
     request->call.length = (uint32_t)(request->body.at - request->call.frame);
-    request->sent = true;
     count_busy(request, true);
     if (request->fuse && request->answered_when_down && !rpc_is_up(mount->rpc))
         request_done_ok(request, NULL);
@@ -183,6 +188,7 @@ static void give_up(struct request *request, int error)
 {
     request_fail(request, error);
     forget_caller(request);
+    count_busy(request, false);
     if (!rpc_withdraw(request->mount->rpc, &request->call))
         return;
     if (request->gone)

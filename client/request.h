@@ -23,7 +23,7 @@ struct request {
     uint64_t since_ns;
     bool answered_when_down; // with success: nothing that the caller can know depends on it
     bool interruptible;      // by any signal, while the server is away
-    bool sent;
+    bool busy;               // counted in the directories below
     pid_t pid;
 
     // What `done` needs to know.
