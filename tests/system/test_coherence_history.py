@@ -102,6 +102,11 @@ class Judge(unittest.TestCase):
         self.check(NAMES_REFUSED, history.NamesModel, False)
 
 
+def alone(record, records):
+    """Nothing else was under way at its time, which could explain another answer."""
+    return not any(other is not record and other[0] <= record[1] and other[1] >= record[0] for other in records)
+
+
 def made_stale(records, looks):
     """The history with one look's answer replaced by what its client had seen at its look before, in a place where others had
     changed the object in between and both looks were alone: what a cache that was not told would answer."""
@@ -110,7 +115,7 @@ def made_stale(records, looks):
         if record[3][0] != looks or i == 0:
             continue
         before = next((r for r in reversed(order[:i]) if r[2] == record[2] and r[3][:2] == record[3][:2]), None)
-        if before and before[4] != record[4] and order[i - 1][1] < record[0] and order[i - 1][2] != record[2]:
+        if before and before[4] != record[4] and alone(before, order) and alone(record, order):
             yield order[:i] + [record[:4] + (before[4],)] + order[i + 1:]
 
 
