@@ -89,6 +89,12 @@ struct mount {
     int exit_code;
 };
 
+// Can the kernel be told to drop names without waiting? Else none are kept.
+static inline bool mount_knows_epochs(const struct mount *mount)
+{
+    return mount->kernel_minor >= MOUNT_EPOCH_MINOR;
+}
+
 // Mounts and serves until unmounted or told to end; the daemon's whole life. The reason of a failure goes to
 // report_fd.
 int mount_serve(const struct mount_options *options, int report_fd);

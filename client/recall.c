@@ -33,11 +33,6 @@ struct dropped {
     uint32_t n_kept_reads; // the node's when they were last given to a worker
 };
 
-static bool knows_epochs(const struct mount *mount)
-{
-    return mount->kernel_minor >= MOUNT_EPOCH_MINOR;
-}
-
 static struct recall *recall_new(struct mount *mount, uint64_t number)
 {
     struct recall *recall = calloc(1, sizeof(*recall));
@@ -230,14 +225,14 @@ static void give_up_name(struct recall *recall)
 
 void recall_all_names(struct mount *mount)
 {
-    if (knows_epochs(mount))
+    if (mount_knows_epochs(mount))
         notify_epoch(mount->notify);
 }
 
 // Nobody was looking a name up when it was answered last, or may still be taking it in.
 static void drop_name(struct recall *recall, struct node *node, wire_bytes name)
 {
-    if (!knows_epochs(recall->mount))
+    if (!mount_knows_epochs(recall->mount))
         return; // no name was ever kept
     if (node->n_busy > 0)
         recall_all_names(recall->mount);

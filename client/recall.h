@@ -8,8 +8,6 @@
 #include "client/mount.h"
 #include "client/notify.h"
 
-struct request;
-
 void recall_invalidate(struct mount *mount, const struct wire_invalidate_event *event);
 // The server's welcome. restarted: it claims nothing to know of what is kept.
 void recall_welcome(struct mount *mount, const struct wire_hello_reply *reply, bool first);

@@ -321,7 +321,7 @@ static double keep_name(const struct request *request, uint8_t lease)
 {
     struct mount *mount = request->mount;
     struct node *directory = nodes_get(&mount->nodes, request->directories[0]);
-    if (!directory || mount->kernel_minor < MOUNT_EPOCH_MINOR ||
+    if (!directory || !mount_knows_epochs(mount) ||
         !(lease_granted(&mount->lease, directory->handle.ino, lease, request->call.again) & WIRE_LEASE_NAME))
         return 0;
     directory->lease |= WIRE_LEASE_NAME;

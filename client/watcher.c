@@ -51,7 +51,6 @@ static bool identify(const char *mountpoint, struct identity *ret_identity)
 struct watching {
     int fd;
     const char *mountpoint;
-    struct watched *watched;
     pthread_mutex_t lock; // of what follows; whoever acts keeps it
     bool is_mounted;
     struct identity mounted;
@@ -101,7 +100,7 @@ static void *listen_to(void *context)
 
 static _Noreturn void watch(int fd, const char *mountpoint, struct watched *watched)
 {
-    struct watching watching = {.fd = fd, .mountpoint = mountpoint, .watched = watched};
+    struct watching watching = {.fd = fd, .mountpoint = mountpoint};
     pthread_t listener;
     pthread_mutex_init(&watching.lock, NULL);
     // Without a thread what the pipe tells has to do.
