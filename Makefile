@@ -235,12 +235,12 @@ $(COHERENCE):
 
 # --- simulation: many clients and a server in one process on virtual time; its own conn and shard, the rest is the real code ---
 
-SIM_SERVER := attach attached catalogue catalogue_db client credentials dispatch frame grace hosted keep lease leases \
+SIM_SERVER := attach attached catalogue catalogue_db client credentials debt dispatch frame grace hosted keep lease leases \
               metrics recall run_marker session sync turn welcome address
 SIM_O := $(call objects,tests/sim/*.c server/op_*.c) $(SIM_SERVER:%=$(BUILD)/obj/server/%.o) $(BUILD)/obj/client/rpc.o
 SIM_WRAPS := keep_reply grace_parks grace_check_claim lock_release_session session_admit attached_tell_grants_again \
              grace_start session_loosen session_granted attached_tick core_turn_commit lock_set \
-             recall_ask recall_dropped recall_give_name recall_give_data recall_keep recall_settle
+             recall_ask recall_dropped recall_give_name recall_give_data recall_keep debts_settled
 
 $(BUILD)/tests/sim: $(SIM_O) $(CORE_O) $(STORE_O) $(WIRE_O) $(BASE_O)
 	@mkdir -p $(@D)

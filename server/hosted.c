@@ -56,7 +56,7 @@ static void close_parts(struct hosted *hosted, const char *why)
     struct table_node *node;
     while ((node = table_first(&hosted->sessions)))
         attached_leave(CONTAINER_OF(node, struct attached, node), why);
-    recall_debts_free(&hosted->recall, &hosted->kept_debts);
+    debts_free(&hosted->recall, &hosted->kept_debts);
     recall_free(&hosted->recall);
     leases_count(hosted);
     grace_free(hosted);

@@ -9,7 +9,7 @@
 #include "fs/core/locks.h"
 #include "server/attach.h"
 #include "server/conn.h"
-#include "server/recall.h"
+#include "server/debt.h"
 #include "server/session.h"
 #include "server/shard.h"
 
@@ -41,9 +41,8 @@ struct hosted {
     struct list resumed;     // struct request: parked ones that may run again
     struct request *running; // whose changes core asks about
     struct recall recall;
-    size_t n_leases_told; // to the metrics
-    struct recall_debts
-        kept_debts; // bytes kept over the restart, which pages written before it may have made old
+    size_t n_leases_told;    // to the metrics
+    struct debts kept_debts; // bytes kept over the restart, which pages written before it may have made old
     bool upkeep_due, usage_due;
     bool reap_due;      // orphans of an earlier run that nobody can claim any more
     uint64_t ticked_ms; // loop time of the last tick
@@ -93,7 +92,7 @@ struct attached {
     size_t owed;                    // reply bytes made and not yet given to a connection
     unsigned n_requests;            // that point here
     struct lease_holder *holder;    // owned; NULL: it keeps nothing
-    struct recall_debts debts;
+    struct debts debts;
     struct list parked;  // struct request: waiting for others to drop something, or resumed
     size_t parked_bytes; // of their frames
     bool said_bye;

@@ -128,7 +128,7 @@ void leases_end(struct attached *attached, bool lingers)
 {
     struct hosted *hosted = attached->hosted;
     struct lease_holder *holder = attached->holder;
-    recall_debts_free(&hosted->recall, &attached->debts);
+    debts_free(&hosted->recall, &attached->debts);
     attached->holder = NULL;
     if (holder && lingers)
         recall_linger(holder, attached->heard_ms + hosted->shard->options->lease_ms);
@@ -249,8 +249,8 @@ int call_lease_data(struct call *call, fs_ino ino, uint8_t *ret_lease)
 static int ask_kept(struct call *call, fs_ino ino)
 {
     struct hosted *hosted = call->hosted;
-    return recall_ask_kept(&hosted->recall, call->request->attached->holder, &hosted->kept_debts, ino,
-                           now_ms(hosted));
+    return debts_ask_kept(&hosted->recall, call->request->attached->holder, &hosted->kept_debts, ino,
+                          now_ms(hosted));
 }
 
 int call_unsettled(struct call *call, fs_ino ino)
@@ -259,10 +259,9 @@ int call_unsettled(struct call *call, fs_ino ino)
     int result = ask_kept(call, ino);
     if (result < 0)
         return result;
-    return recall_unsettled(&call->hosted->recall, attached->holder, &attached->debts, ino,
-                            &call->request->wait)
-               ? CORE_WAIT
-               : 0;
+    bool may = debts_allow_read(&call->hosted->recall, attached->holder, &attached->debts, ino,
+                                &call->request->wait);
+    return may ? 0 : CORE_WAIT;
 }
 
 int call_settled(struct call *call, fs_ino ino)
@@ -271,7 +270,7 @@ int call_settled(struct call *call, fs_ino ino)
     int result = ask_kept(call, ino);
     if (result < 0)
         return result;
-    bool waits = recall_settle(&call->request->attached->debts, ino, wait) ||
-                 recall_settle(&call->hosted->kept_debts, ino, wait);
-    return waits ? CORE_WAIT : 0;
+    bool settled = debts_settled(&call->request->attached->debts, ino, wait) &&
+                   debts_settled(&call->hosted->kept_debts, ino, wait);
+    return settled ? 0 : CORE_WAIT;
 }

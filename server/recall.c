@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // See recall.h.
 #include "server/recall.h"
+#include "server/debt.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,21 +31,6 @@ struct recall_pending {
 struct recall_link {
     struct list in_wait, in_ask;
     struct recall_wait *wait;
-};
-
-struct recall_debt {
-    struct table_node node; // key: inode number
-    struct list of_inode;
-    struct recall_owed *owed;
-    struct recall_debts *debts;
-    struct recall_wait wait;
-    struct list settlers; // struct recall_wait.queued
-};
-
-// The debts of all sessions for one inode.
-struct recall_owed {
-    struct table_node node; // key: inode number
-    struct list debts;
 };
 
 static bool same_name(struct fs_name a, struct fs_name b)
@@ -93,34 +79,19 @@ void recall_wait_init(struct recall_wait *wait)
     list_init(&wait->queued);
 }
 
-static void go_on(struct recall *recall, struct recall_wait *wait);
+static void go_on(struct recall *recall, struct recall_wait *wait)
+{
+    if (wait->is_debt)
+        debt_paid(recall, wait);
+    else
+        recall->ops->go_on(recall->context, wait);
+}
 
-static void go_on_all(struct recall *recall, struct list *queue)
+void recall_go_on(struct recall *recall, struct list *queue)
 {
     struct list *node;
     while ((node = list_pop(queue)))
         go_on(recall, LIST_ENTRY(node, struct recall_wait, queued));
-}
-
-static void debt_free(struct recall *recall, struct recall_debt *debt)
-{
-    table_remove(&debt->debts->by_inode, &debt->node);
-    list_remove(&debt->of_inode);
-    if (list_empty(&debt->owed->debts)) {
-        table_remove(&recall->owed, &debt->owed->node);
-        free(debt->owed);
-    }
-    recall_wait_end(recall, &debt->wait);
-    go_on_all(recall, &debt->settlers);
-    free(debt);
-}
-
-static void go_on(struct recall *recall, struct recall_wait *wait)
-{
-    if (wait->is_debt)
-        debt_free(recall, CONTAINER_OF(wait, struct recall_debt, wait));
-    else
-        recall->ops->go_on(recall->context, wait);
 }
 
 static bool data_pends(const struct recall_pending *pending)
@@ -141,7 +112,7 @@ static void item_free(struct recall *recall, struct recall_item *item)
     if (!pending)
         return;
     if (!data_pends(pending))
-        go_on_all(recall, &pending->readers);
+        recall_go_on(recall, &pending->readers);
     if (!list_empty(&pending->items))
         return;
     table_remove(&recall->pending, &pending->node);
@@ -435,127 +406,21 @@ int recall_ask(struct recall *recall, const struct lease_holder *own, struct rec
     return result < 0 ? result : CORE_WAIT;
 }
 
-static struct recall_debt *debt_get(const struct recall_debts *debts, fs_ino ino)
-{
-    struct table_node *node = table_get(&debts->by_inode, ino);
-    return node ? CONTAINER_OF(node, struct recall_debt, node) : NULL;
-}
-
-static struct recall_owed *owed_get(const struct recall *recall, fs_ino ino)
-{
-    struct table_node *node = table_get(&recall->owed, ino);
-    return node ? CONTAINER_OF(node, struct recall_owed, node) : NULL;
-}
-
-static struct recall_owed *owed_make(struct recall *recall, fs_ino ino)
-{
-    struct recall_owed *owed = owed_get(recall, ino);
-    if (owed)
-        return owed;
-    owed = calloc(1, sizeof(*owed));
-    if (!owed || table_put(&recall->owed, &owed->node, ino) < 0) {
-        free(owed);
-        return NULL;
-    }
-    list_init(&owed->debts);
-    return owed;
-}
-
-static struct recall_debt *debt_make(struct recall *recall, struct recall_debts *debts, fs_ino ino)
-{
-    struct recall_debt *debt = debt_get(debts, ino);
-    if (debt)
-        return debt;
-    struct recall_owed *owed = owed_make(recall, ino);
-    debt = owed ? calloc(1, sizeof(*debt)) : NULL;
-    if (!debt || table_put(&debts->by_inode, &debt->node, ino) < 0) {
-        if (owed && list_empty(&owed->debts)) {
-            table_remove(&recall->owed, &owed->node);
-            free(owed);
-        }
-        free(debt);
-        return NULL;
-    }
-    debt->owed = owed;
-    debt->debts = debts;
-    list_init(&debt->of_inode);
-    list_push(&owed->debts, &debt->of_inode);
-    list_init(&debt->settlers);
-    recall_wait_init(&debt->wait);
-    debt->wait.is_debt = true;
-    return debt;
-}
-
-int recall_tell(struct recall *recall, const struct lease_holder *own, struct recall_debts *debts,
+int recall_tell(struct recall *recall, const struct lease_holder *own, struct debts *debts,
                 const struct core_change *changes, size_t n, uint64_t now_ms)
 {
     struct core_change merged[MERGED_MAX];
     size_t n_merged = merge(changes, n, merged);
     int result = 0;
     for (size_t i = 0; i < n_merged && result == 0; i++) {
-        struct recall_debt *debt = debts ? debt_make(recall, debts, merged[i].ino) : NULL;
-        if (debts && !debt)
+        struct recall_wait *wait = debts ? debt_begin(recall, debts, merged[i].ino) : NULL;
+        if (debts && !wait)
             return -ENOMEM;
-        result = ask_all(recall, own, &merged[i], debt ? &debt->wait : NULL, now_ms);
-        if (debt && list_empty(&debt->wait.links))
-            debt_free(recall, debt);
+        result = ask_all(recall, own, &merged[i], wait, now_ms);
+        if (wait)
+            debt_begun(recall, wait);
     }
     return result;
-}
-
-bool recall_unsettled(struct recall *recall, const struct lease_holder *holder,
-                      const struct recall_debts *own, fs_ino ino, struct recall_wait *wait)
-{
-    const struct recall_owed *owed = owed_get(recall, ino);
-    if (!owed || (holder && lease_has(holder, ino, LEASE_DATA)))
-        return false;
-    list_for_each (node, &owed->debts) {
-        struct recall_debt *debt = LIST_ENTRY(node, struct recall_debt, of_inode);
-        if (debt->debts == own)
-            continue;
-        list_push(&debt->settlers, &wait->queued);
-        return true;
-    }
-    return false;
-}
-
-int recall_ask_kept(struct recall *recall, const struct lease_holder *own, struct recall_debts *debts,
-                    fs_ino ino, uint64_t now_ms)
-{
-    const struct core_change change = {.ino = ino, .what = CORE_CHANGE_DATA, .name = {"", 0}};
-    const struct list *leases = lease_list(&recall->leases, ino);
-    bool any = false;
-    if (!leases)
-        return 0;
-    list_for_each (node, leases) {
-        const struct lease *lease = LIST_ENTRY(node, struct lease, of_inode);
-        any |= lease->kept && lease->holder != own;
-    }
-    int result = any ? recall_tell(recall, own, debts, &change, 1, now_ms) : 0;
-    if (!any || result < 0)
-        return result;
-    list_for_each (node, leases) {
-        struct lease *lease = LIST_ENTRY(node, struct lease, of_inode);
-        lease->kept &= lease->holder == own;
-    }
-    return 0;
-}
-
-bool recall_settle(struct recall_debts *debts, fs_ino ino, struct recall_wait *wait)
-{
-    struct recall_debt *debt = debt_get(debts, ino);
-    if (debt)
-        list_push(&debt->settlers, &wait->queued);
-    return debt != NULL;
-}
-
-void recall_debts_free(struct recall *recall, struct recall_debts *debts)
-{
-    for (struct table_node *node = table_first(&debts->by_inode), *after; node; node = after) {
-        after = table_next(&debts->by_inode, node);
-        debt_free(recall, CONTAINER_OF(node, struct recall_debt, node));
-    }
-    table_free(&debts->by_inode);
 }
 
 // --- giving ---

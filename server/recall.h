@@ -19,7 +19,7 @@ struct recall_wait {
     struct list items;  // struct recall_item
     struct list links;  // struct recall_link: what it still waits for
     struct list queued; // behind a pending change, or a debt
-    bool is_debt;
+    bool is_debt;       // it is the wait of a debt itself
 };
 
 struct recall_ask {
@@ -47,16 +47,13 @@ struct recall {
     struct list holders;
     struct table pending; // struct recall_pending, by inode
     struct list trees;    // items of directories that change their parent
-    struct table owed;    // struct recall_owed, by inode
+    struct table owed;    // of debt.c
     const struct env *env;
     const struct recall_ops *ops;
     void *context;
 };
 
-// What a session's written pages have made old and others still keep.
-struct recall_debts {
-    struct table by_inode;
-};
+struct debts; // debt.h
 
 void recall_init(struct recall *recall, const struct env *env, const struct recall_ops *ops, void *context);
 void recall_free(struct recall *recall); // and those holders whose sessions have ended
@@ -104,18 +101,9 @@ int recall_ask(struct recall *recall, const struct lease_holder *own, struct rec
                const struct core_change *changes, size_t n, uint64_t now_ms);
 // They are made at once, whoever keeps what; who does is told. With `debts` (else NULL) it is owed until it
 // is answered. 0 or -ENOMEM.
-int recall_tell(struct recall *recall, const struct lease_holder *own, struct recall_debts *debts,
+int recall_tell(struct recall *recall, const struct lease_holder *own, struct debts *debts,
                 const struct core_change *changes, size_t n, uint64_t now_ms);
-// The inode's bytes are to be told as they are, and who kept them over a restart may not know: as above.
-int recall_ask_kept(struct recall *recall, const struct lease_holder *own, struct recall_debts *debts,
-                    fs_ino ino, uint64_t now_ms);
-// Is something owed for the inode? Then `wait` is queued.
-// Has another session written pages of the inode that somebody may still keep as they were before? Whoever
-// reads the new bytes could tell him: then `wait` is queued. Not of who may himself be in the midst of
-// dropping them.
-bool recall_unsettled(struct recall *recall, const struct lease_holder *holder,
-                      const struct recall_debts *own, fs_ino ino, struct recall_wait *wait);
-bool recall_settle(struct recall_debts *debts, fs_ino ino, struct recall_wait *wait);
-void recall_debts_free(struct recall *recall, struct recall_debts *debts); // nothing is queued
+void recall_go_on(struct recall *recall,
+                  struct list *queue); // what has waited there: struct recall_wait.queued
 
 #endif

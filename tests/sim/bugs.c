@@ -181,7 +181,7 @@ WRAP(bool, recall_keep, struct recall *recall, struct lease_holder *holder, fs_i
     return sim_bug == BUG_KEPT_FORGOTTEN || __real_recall_keep(recall, holder, ino);
 }
 
-WRAP(bool, recall_settle, struct recall_debts *debts, fs_ino ino, struct recall_wait *wait)
+WRAP(bool, debts_settled, const struct debts *debts, fs_ino ino, struct recall_wait *wait)
 {
-    return sim_bug != BUG_SETTLED_AT_ONCE && __real_recall_settle(debts, ino, wait);
+    return sim_bug == BUG_SETTLED_AT_ONCE || __real_debts_settled(debts, ino, wait);
 }

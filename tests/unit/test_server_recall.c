@@ -6,7 +6,7 @@
 #include <stdarg.h>
 
 #include "fs/base/check.h"
-#include "server/recall.h"
+#include "server/debt.h"
 #include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
@@ -400,41 +400,41 @@ static void written_pages_are_owed_until_they_are_dropped(void **state)
 {
     struct fixture *f = fixture_of(state);
     const struct core_change change = {.ino = FILE_INO, .what = CORE_CHANGE_DATA, .name = {"", 0}};
-    struct recall_debts debts = {0};
+    struct debts debts = {0};
     assert_int_equal(recall_tell(&f->recall, f->b, &debts, &change, 1, 1), 0);
-    assert_false(recall_settle(&debts, FILE_INO, &f->wait));
+    assert_true(debts_settled(&debts, FILE_INO, &f->wait));
     assert_int_equal(data(f, f->a, FILE_INO), 1);
     assert_int_equal(recall_tell(&f->recall, f->b, &debts, &change, 1, 1), 0);
     ASSERT_TOLD(f, "a 1 20 8");
-    assert_true(recall_settle(&debts, FILE_INO, &f->wait));
-    assert_false(recall_settle(&debts, DIR, &f->other));
+    assert_false(debts_settled(&debts, FILE_INO, &f->wait));
+    assert_true(debts_settled(&debts, DIR, &f->other));
     assert_int_equal(data(f, f->c, FILE_INO), 1); // what is there is new
     recall_dropped(&f->recall, f->a, 1);
     assert_int_equal(f->n_gone_on, 1);
-    assert_false(recall_settle(&debts, FILE_INO, &f->wait));
+    assert_true(debts_settled(&debts, FILE_INO, &f->wait));
     assert_int_equal(recall_tell(&f->recall, f->b, &debts, &change, 1, 1), 0); // c keeps it now
-    recall_debts_free(&f->recall, &debts);
+    debts_free(&f->recall, &debts);
 }
 
 static void bytes_kept_over_a_restart_are_asked_for_when_others_look(void **state)
 {
     struct fixture *f = fixture_of(state);
-    struct recall_debts debts = {0};
+    struct debts debts = {0};
     assert_true(recall_keep(&f->recall, f->a, FILE_INO));
     assert_int_equal(data(f, f->c, FILE_INO), 1); // read since: it is as it should be
-    assert_int_equal(recall_ask_kept(&f->recall, f->a, &debts, FILE_INO, 1), 0);
-    assert_int_equal(recall_ask_kept(&f->recall, f->b, &debts, DIR, 1), 0);
+    assert_int_equal(debts_ask_kept(&f->recall, f->a, &debts, FILE_INO, 1), 0);
+    assert_int_equal(debts_ask_kept(&f->recall, f->b, &debts, DIR, 1), 0);
     ASSERT_TOLD(f, "");
-    assert_int_equal(recall_ask_kept(&f->recall, f->b, &debts, FILE_INO, 1), 0);
+    assert_int_equal(debts_ask_kept(&f->recall, f->b, &debts, FILE_INO, 1), 0);
     ASSERT_TOLD(f, "a 1 20 8; c 1 20 8");
-    assert_int_equal(recall_ask_kept(&f->recall, f->b, &debts, FILE_INO, 1), 0);
+    assert_int_equal(debts_ask_kept(&f->recall, f->b, &debts, FILE_INO, 1), 0);
     ASSERT_TOLD(f, "");
-    assert_true(recall_settle(&debts, FILE_INO, &f->wait));
+    assert_false(debts_settled(&debts, FILE_INO, &f->wait));
     recall_dropped(&f->recall, f->a, 1);
     assert_int_equal(f->n_gone_on, 0);
     recall_dropped(&f->recall, f->c, 1);
     assert_int_equal(f->n_gone_on, 1);
-    recall_debts_free(&f->recall, &debts);
+    debts_free(&f->recall, &debts);
 }
 
 // --- at random ---
