@@ -13,6 +13,7 @@
 #define CRED_ROOM    (sizeof(uint32_t) * 3)
 #define BLOCK_SIZE   65536u // what programs should read and write at a time, since each time is a round trip
 #define KILL_POLL_MS 100u
+#define KILL_WAIT_MS 1000u // for the answer that would tell what the killed caller has done
 #define NOBODY       65534u
 
 // --- credentials ---
@@ -196,8 +197,8 @@ static void give_up(struct request *request, int error)
     request_free(request);
 }
 
-// Only who is being killed stops waiting, as on a local disk; others see the call through. An interrupt comes
-// once, so a caller that has been interrupted is looked at again and again.
+// Only who is being killed stops waiting; others see the call through. An interrupt comes once, so a caller that
+// has been interrupted is looked at again and again.
 static void on_interrupt(fuse_req_t fuse, void *data)
 {
     struct request *request = data;
@@ -226,12 +227,21 @@ void requests_abandon(struct mount *mount)
     }
 }
 
+// While a process is seen alive others expect its call, and once it is gone they expect no more of it: so who is
+// being killed waits for the answer, but not for a server that is away or slow.
+static bool killed_leaves(struct request *request, bool is_up, uint64_t now)
+{
+    if (request->dying_ns == 0 && caller_is_dying(request->pid))
+        request->dying_ns = now;
+    return request->dying_ns != 0 && (!is_up || now >= request->dying_ns + KILL_WAIT_MS * 1000000ull);
+}
+
 static uint64_t tick_killed(struct mount *mount, uint64_t now)
 {
+    bool is_up = rpc_is_up(mount->rpc);
     list_for_each_safe (node, next, &mount->killable) {
         struct request *request = LIST_ENTRY(node, struct request, killable);
-        bool leaves = request->interruptible && !rpc_is_up(mount->rpc);
-        if (leaves || caller_is_dying(request->pid))
+        if ((request->interruptible && !is_up) || killed_leaves(request, is_up, now))
             give_up(request, -EINTR);
     }
     return list_empty(&mount->killable) ? UINT64_MAX : now + KILL_POLL_MS * 1000000ull;

@@ -21,6 +21,7 @@ struct request {
     struct writer body;                                         // while it is made
     struct list node, killable;
     uint64_t since_ns;
+    uint64_t dying_ns;       // when the caller was first seen being killed; 0: it was not
     bool answered_when_down; // with success: nothing that the caller can know depends on it
     bool interruptible;      // by any signal, while the server is away
     bool busy;               // counted in the directories below

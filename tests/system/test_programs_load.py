@@ -17,9 +17,8 @@ CLEANUP_SECONDS = 150  # what either program needs at most to end by itself once
 TIME_LIMIT_S = 60 + EXERCISE_SECONDS + 2 * CLEANUP_SECONDS
 
 # stress-ng's class `filesystem` but for bind-mount and binderfs (mount something else), eventfd, ioprio and procfs (use no file
-# of ours), fiemap and verity (what they ask for only file systems on block devices have; stress-ng skips them), and fanotify
-# (kills a process amid a call and expects that nothing comes of it later: see SEMANTICS, "What FUSE hides from us").
-STRESSORS = ("access chattr chdir chmod chown copy-file dentry dir dirdeep dirmany dnotify dup fallocate fcntl "
+# of ours), fiemap and verity (what they ask for only file systems on block devices have; stress-ng skips them).
+STRESSORS = ("access chattr chdir chmod chown copy-file dentry dir dirdeep dirmany dnotify dup fallocate fanotify fcntl "
              "file-ioctl filename flock fpunch fsize fstat getdent handle hdd inode-flags inotify io iomix lease locka lockf "
              "lockofd mknod open rename sync-file touch utime xattr").split()
 # These remove 8,192 names one by one when their time is up.
