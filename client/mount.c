@@ -125,6 +125,12 @@ static void host_reclaim(void *context)
     recover_claim(context);
 }
 
+static bool host_may_be_told(void *context)
+{
+    const struct mount *mount = context;
+    return mount->n_unswept == 0;
+}
+
 static void host_fenced(void *context)
 {
     recover_fenced(context);
@@ -243,6 +249,7 @@ static void set_host(struct mount *mount)
         .prove = host_prove,
         .welcome = host_welcome,
         .reclaim = host_reclaim,
+        .may_be_told = host_may_be_told,
         .fenced = host_fenced,
         .down = host_down,
         .granted = host_granted,

@@ -68,6 +68,7 @@ struct mount {
     struct notify *notify;
     struct list recalls; // see recall.c
     size_t n_sweeps;     // of them that drop everything
+    size_t n_unswept;    // of these, where the kernel may still show something of what is to be dropped
     uint64_t n_recalls, n_kept_opens;
 
     // From the latest welcome.

@@ -17,6 +17,7 @@ struct recall {
     struct mount *mount;
     uint64_t number; // to be answered; 0: nobody asked
     bool is_sweep;   // of everything
+    bool unswept;    // and something of it may still be seen
     uint64_t since_ns;
     struct notify_job name, pages;
     bool name_out, pages_out; // a worker has it
@@ -25,7 +26,8 @@ struct recall {
     uint64_t barrier_id;     // the inode whose attributes go when the name's directory was free; 0: none
     struct dropped *dropped; // inodes whose pages go; owned
     size_t n_dropped;
-    struct byte_range *ranges; // of them, as the worker drops them; owned
+    size_t n_gaps;             // in front of them in `ranges`
+    struct byte_range *ranges; // as the worker drops them; owned
 };
 
 struct dropped {
@@ -61,6 +63,16 @@ static void tell_dropped(struct mount *mount, uint64_t number)
     mount->n_recalls++;
 }
 
+// Others may change what this mount has been dropping.
+static void swept(struct recall *recall)
+{
+    struct mount *mount = recall->mount;
+    mount->n_unswept -= recall->unswept;
+    recall->unswept = false;
+    if (mount->n_unswept == 0)
+        rpc_claimed(mount->rpc);
+}
+
 static bool drops_again(struct recall *recall);
 static void pages_dropped(struct recall *recall);
 
@@ -72,6 +84,7 @@ static void settle(struct recall *recall)
         pages_dropped(recall);
         recall->answered = true;
         mount->n_sweeps -= recall->is_sweep;
+        swept(recall);
         if (recall->number)
             tell_dropped(mount, recall->number);
     }
@@ -92,10 +105,11 @@ static void pages_done(struct notify_job *job)
     settle(recall);
 }
 
-static void submit_pages(struct recall *recall, size_t n_ranges)
+static void submit_pages(struct recall *recall, const struct byte_range *ranges, size_t n_ranges,
+                         void (*done)(struct notify_job *job))
 {
-    recall->pages = (struct notify_job){
-        .kind = NOTIFY_PAGES, .ranges = recall->ranges, .n_ranges = n_ranges, .done = pages_done};
+    recall->pages =
+        (struct notify_job){.kind = NOTIFY_PAGES, .ranges = ranges, .n_ranges = n_ranges, .done = done};
     recall->pages_out = true;
     notify_submit(recall->mount->notify, &recall->pages);
 }
@@ -118,7 +132,7 @@ static bool drops_again(struct recall *recall)
         recall->ranges[n++] = whole(dropped->id);
     }
     if (n > 0)
-        submit_pages(recall, n);
+        submit_pages(recall, recall->ranges, n, pages_done);
     return n > 0;
 }
 
@@ -138,7 +152,16 @@ static void pages_dropped(struct recall *recall)
     }
 }
 
-static void drop_pages(struct recall *recall, size_t n_gaps)
+// What is left are pages that are being read. Nobody can see them, and their reads may wait until all is
+// claimed.
+static void gaps_done(struct notify_job *job)
+{
+    struct recall *recall = CONTAINER_OF(job, struct recall, pages);
+    swept(recall);
+    submit_pages(recall, recall->ranges + recall->n_gaps, recall->n_dropped, pages_done);
+}
+
+static void drop_pages(struct recall *recall)
 {
     struct mount *mount = recall->mount;
     for (size_t i = 0; i < recall->n_dropped; i++) {
@@ -147,10 +170,13 @@ static void drop_pages(struct recall *recall, size_t n_gaps)
         dropped->n_kept_reads = node->n_kept_reads;
         node->n_dropping++;
         requests_settle(mount, node);
-        recall->ranges[n_gaps + i] = whole(dropped->id);
+        recall->ranges[recall->n_gaps + i] = whole(dropped->id);
     }
     requests_hurry_reads(mount);
-    submit_pages(recall, n_gaps + recall->n_dropped);
+    if (recall->n_gaps > 0)
+        submit_pages(recall, recall->ranges, recall->n_gaps, gaps_done);
+    else
+        submit_pages(recall, recall->ranges, recall->n_dropped, pages_done);
 }
 
 static bool drop_pages_of(struct recall *recall, const struct node *node)
@@ -161,7 +187,7 @@ static bool drop_pages_of(struct recall *recall, const struct node *node)
         return false;
     recall->dropped[0].id = node->id.key;
     recall->n_dropped = 1;
-    drop_pages(recall, 0);
+    drop_pages(recall);
     return true;
 }
 
@@ -293,7 +319,7 @@ static size_t count_reads(const struct mount *mount)
 
 // A page that is being read is not there yet, and its read may wait for a server that is away: what lies
 // between goes first.
-static int gather_gaps(struct recall *recall, size_t *ret_n)
+static int gather_gaps(struct recall *recall)
 {
     size_t n = 0, n_reads = count_reads(recall->mount), room = n_reads + recall->n_dropped;
     struct byte_range *reads = malloc(MAX(n_reads, 1) * sizeof(*reads));
@@ -312,7 +338,7 @@ static int gather_gaps(struct recall *recall, size_t *ret_n)
     }
     for (size_t i = 0; i < recall->n_dropped; i++)
         ids[i] = recall->dropped[i].id;
-    *ret_n = gaps_between(reads, n, ids, recall->n_dropped, recall->ranges);
+    recall->n_gaps = gaps_between(reads, n, ids, recall->n_dropped, recall->ranges);
     free(reads);
     free(ids);
     return 0;
@@ -321,18 +347,18 @@ static int gather_gaps(struct recall *recall, size_t *ret_n)
 // A mount that cannot drop what it keeps is worse than none.
 static void sweep(struct mount *mount, uint64_t number)
 {
-    size_t n_gaps = 0;
     recall_all_names(mount);
     drop_attributes_of_all(mount);
     struct recall *recall = recall_new(mount, number);
-    if (!recall || gather_pages(recall) < 0 || (recall->n_dropped > 0 && gather_gaps(recall, &n_gaps) < 0)) {
+    if (!recall || gather_pages(recall) < 0 || (recall->n_dropped > 0 && gather_gaps(recall) < 0)) {
         mount_fail(mount, "no memory to drop what the kernel keeps");
         return;
     }
-    recall->is_sweep = true;
+    recall->is_sweep = recall->unswept = true;
     mount->n_sweeps++;
+    mount->n_unswept++;
     if (recall->n_dropped > 0)
-        drop_pages(recall, n_gaps);
+        drop_pages(recall);
     else
         settle(recall);
 }

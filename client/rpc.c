@@ -33,6 +33,7 @@ struct rpc {
     size_t n_queued, n_sent;
     size_t n_reclaim; // queued or sent
     bool told;        // that all is claimed, or nothing is to be
+    bool host_waits;  // all is claimed, but the host may not have it said
     bool sent_waits;  // what was sent before is sent again when all is claimed
     uint64_t incarnation;
     struct slot slots[RPC_SLOTS_MAX + 1];
@@ -502,6 +503,7 @@ static void send_again(struct rpc *rpc, bool claims)
 static void become_ready(struct rpc *rpc)
 {
     enter(rpc, RPC_READY, UINT64_MAX);
+    rpc->host_waits = false;
     rpc->kept_ns = rpc->answered_ns;
     rpc->backoff_ms = RPC_BACKOFF_FIRST_MS;
     if (rpc->sent_waits)
@@ -520,6 +522,9 @@ static void reclaimed_done(struct rpc_call *call, int result, struct reader *bod
 // All claims have been answered: tells the server, then goes on.
 static void claims_done(struct rpc *rpc)
 {
+    rpc->host_waits = !rpc->told && !rpc->options.host->may_be_told(rpc->options.host->context);
+    if (rpc->host_waits)
+        return;
     if (!rpc->told && make_frame(&rpc->reclaimed, WIRE_RECLAIMED, NULL, 0) == 0) {
         rpc->told = true;
         rpc->reclaimed.class = RPC_RECLAIM;
@@ -530,9 +535,15 @@ static void claims_done(struct rpc *rpc)
     become_ready(rpc);
 }
 
+void rpc_claimed(struct rpc *rpc)
+{
+    if (rpc->host_waits && rpc->state == RPC_RECLAIMING && rpc->n_reclaim == 0)
+        claims_done(rpc);
+}
+
 static void claim_all(struct rpc *rpc)
 {
-    rpc->told = false;
+    rpc->told = rpc->host_waits = false;
     rpc->options.host->reclaim(rpc->options.host->context);
     if (rpc->state == RPC_RECLAIMING && rpc->n_reclaim == 0)
         claims_done(rpc);

@@ -73,6 +73,9 @@ struct rpc_host {
     void (*welcome)(void *context, const struct wire_hello_reply *reply, bool first);
     // The server has restarted and knows of no opens and locks: submit RPC_RECLAIM calls.
     void (*reclaim)(void *context);
+    // All claims have been answered. May the server be told so? From then on it lets others change what was
+    // not claimed. False: rpc_claimed() is called when it may.
+    bool (*may_be_told)(void *context);
     // The session was revoked, and this new one has nothing: what was open and locked is given up.
     void (*fenced)(void *context);
     // An attempt failed, or the connection is gone. error: negative errno.
@@ -108,6 +111,9 @@ void rpc_submit(struct rpc *rpc, struct rpc_call *call);
 void rpc_hurry(struct rpc *rpc, struct rpc_call *call); // an ordinary call is urgent by now
 // True: the call had never been sent; it is not done, and its frame is gone. False: nothing changed.
 bool rpc_withdraw(struct rpc *rpc, struct rpc_call *call);
+
+// What kept the host from saying that all is claimed is over. Harmless at any time.
+void rpc_claimed(struct rpc *rpc);
 
 // Tells the server something outside of the slots. -ENOTCONN: there is nobody to tell, -ENOMEM: likewise.
 int rpc_tell(struct rpc *rpc, uint16_t op, const void *body, size_t n);

@@ -4,6 +4,7 @@
 // of it.
 #include "server/hosted.h"
 #include "server/keep.h"
+#include "tests/sim/cache.h"
 #include "tests/sim/world.h"
 #include <errno.h>
 
@@ -27,6 +28,7 @@ enum bug {
     BUG_LEASE_FORGOTTEN,    // of what was given
     BUG_KEPT_FORGOTTEN,     // of what was kept over a restart
     BUG_SETTLED_AT_ONCE,    // although somebody keeps what written pages made old
+    BUG_CLAIMED_TOO_EARLY,  // while what was kept before a power loss can still be seen
 };
 
 // Each wrapped function: its declaration under both names.
@@ -184,4 +186,9 @@ WRAP(bool, recall_keep, struct recall *recall, struct lease_holder *holder, fs_i
 WRAP(bool, debts_settled, const struct debts *debts, fs_ino ino, struct recall_wait *wait)
 {
     return sim_bug == BUG_SETTLED_AT_ONCE || __real_debts_settled(debts, ino, wait);
+}
+
+WRAP(bool, cache_has_dropped, unsigned client)
+{
+    return sim_bug == BUG_CLAIMED_TOO_EARLY || __real_cache_has_dropped(client);
 }

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // See cache.h. Invariant: what is kept was given after everything that the client itself changed, and under
-// the present generation, or is bytes that a server which restarted was told of.
+// the present generation, or is bytes that a server which restarted was told of, or is being dropped.
 #include "tests/sim/cache.h"
+#include "tests/sim/client.h"
 #include "tests/sim/network.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/work.h"
 #include "tests/sim/world.h"
 #include <string.h>
 
-#define OWED_MAX 256u
+#define OWED_MAX    256u
+#define DROP_MAX_MS 600u // for dropping registers, when the session or the server's log was lost
 
 struct cached_register {
     fs_ino ino; // 0: not known yet
@@ -25,6 +28,8 @@ struct cache {
     struct rpc *rpc;
     uint64_t generation;
     bool owes_cleared;
+    bool dropping; // what is kept can still be seen, and nothing more is kept
+    unsigned n_drops;
     struct cached_register registers[CACHE_REGISTERS];
     bool name_kept[CACHE_NAMES], name_there[CACHE_NAMES];
     unsigned n_changes; // of names, the client's own, under way
@@ -53,7 +58,40 @@ static void drop_names(struct cache *cache)
 
 void cache_begin(unsigned client, struct rpc *rpc)
 {
-    caches[client] = (struct cache){.rpc = rpc};
+    // What the life before had begun to drop does not count.
+    caches[client] = (struct cache){.rpc = rpc, .n_drops = caches[client].n_drops + 1};
+}
+
+static void dropped(void *context)
+{
+    unsigned client = (uintptr_t)context % NETWORK_CLIENTS;
+    struct cache *cache = &caches[client];
+    if (!client_has_root(client) || cache->n_drops != (uintptr_t)context / NETWORK_CLIENTS)
+        return;
+    if (client_frozen_until_us(client) > world_now_us()) {
+        world_after(client_frozen_until_us(client) - world_now_us(), dropped, context);
+        return;
+    }
+    work_look_at_kept(client);
+    drop_registers(cache);
+    cache->dropping = false;
+    rpc_claimed(cache->rpc);
+    client_pump(client);
+}
+
+static void begin_to_drop(unsigned client)
+{
+    struct cache *cache = &caches[client];
+    uintptr_t number = ++cache->n_drops;
+    cache->dropping = true;
+    for (size_t i = 0; i < CACHE_REGISTERS; i++)
+        cache->registers[i].epoch++; // what is being read came from the server that is no more
+    world_after(world_between(0, DROP_MAX_MS) * SIM_MS, dropped, (void *)(number * NETWORK_CLIENTS + client));
+}
+
+bool cache_has_dropped(unsigned client)
+{
+    return !caches[client].dropping;
 }
 
 void cache_lapse(unsigned client)
@@ -69,7 +107,7 @@ void cache_lapse(unsigned client)
 void cache_pump(unsigned client)
 {
     struct cache *cache = &caches[client];
-    if (cache->owes_cleared &&
+    if (cache->owes_cleared && !cache->dropping &&
         rpc_tell(cache->rpc, WIRE_CLEARED, &cache->generation, sizeof(cache->generation)) == 0)
         cache->owes_cleared = false;
 }
@@ -84,7 +122,7 @@ void cache_welcome(unsigned client, const struct wire_hello_reply *reply)
     bool restarted = reply->resumed && reply->claims && reply->log_continuous;
     drop_names(cache);
     if (!restarted)
-        drop_registers(cache);
+        begin_to_drop(client);
     cache->generation = reply->lease_generation;
     cache->owes_cleared = reply->resumed && !reply->claims;
 }
@@ -146,7 +184,8 @@ struct cache_look cache_read_begins(unsigned client, unsigned object, fs_ino ino
 {
     struct cached_register *reg = &caches[client].registers[object];
     reg->ino = ino;
-    struct cache_look look = {.epoch = reg->epoch, .keep = reg->n_owed == 0 && reg->n_writes == 0};
+    struct cache_look look = {.epoch = reg->epoch,
+                              .keep = reg->n_owed == 0 && reg->n_writes == 0 && !caches[client].dropping};
     reg->n_reads += look.keep;
     reg->n_all_reads++;
     return look;

@@ -20,7 +20,8 @@ void cache_begin(unsigned client, struct rpc *rpc); // a new process
 void cache_lapse(unsigned client); // drops everything when its time is over; before anything comes
 void cache_pump(unsigned client);  // says what is owed
 void cache_welcome(unsigned client, const struct wire_hello_reply *reply);
-void cache_claim(unsigned client); // before it is said that all is claimed
+void cache_claim(unsigned client);       // before it is said that all is claimed
+bool cache_has_dropped(unsigned client); // nothing that is kept is of before a power loss
 void cache_invalidate(unsigned client, const struct wire_invalidate_event *event);
 
 bool cache_register(unsigned client, unsigned object, uint64_t *ret_value); // false: not kept

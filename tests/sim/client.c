@@ -314,6 +314,11 @@ static void host_reclaim(void *context)
     }
 }
 
+static bool host_may_be_told(void *context)
+{
+    return cache_has_dropped(number_of(context));
+}
+
 static void host_fenced(void *context)
 {
     struct client *client = context;
@@ -390,6 +395,7 @@ static void start(struct client *client)
                                      .disconnect = host_disconnect,
                                      .welcome = host_welcome,
                                      .reclaim = host_reclaim,
+                                     .may_be_told = host_may_be_told,
                                      .fenced = host_fenced,
                                      .down = host_down,
                                      .granted = host_granted,

@@ -148,16 +148,27 @@ static void pages_written(struct job *job, int result, struct reader *body)
         register_done(job, result, body);
 }
 
-static void read_kept(struct job *job)
+static void read_of_kept(unsigned client, unsigned object)
 {
     uint64_t value;
-    job->op = cache_register(job->client, job->object, &value)
-                  ? history_begin(&work.registers[job->object], HISTORY_READ, job->client, work.final)
-                  : NULL;
-    if (job->op) {
-        job->op->value = value;
-        history_end(job->op, 0);
-    }
+    struct history_op *op = cache_register(client, object, &value)
+                                ? history_begin(&work.registers[object], HISTORY_READ, client, work.final)
+                                : NULL;
+    if (!op)
+        return;
+    op->value = value;
+    history_end(op, 0);
+}
+
+void work_look_at_kept(unsigned client)
+{
+    for (unsigned object = 0; object < REGISTERS; object++)
+        read_of_kept(client, object);
+}
+
+static void read_kept(struct job *job)
+{
+    read_of_kept(job->client, job->object);
     end_job(job);
 }
 

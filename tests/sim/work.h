@@ -15,6 +15,7 @@ void work_look_at_all(void); // the last look, by client 0
 void work_check(void);
 
 // From client.c.
+void work_look_at_kept(unsigned client); // from cache.c: what is about to go may still be seen
 void work_client_starts(unsigned client);
 void work_granted(struct sim_open *open);
 void work_ask_again(struct sim_open *open);   // a wait, after a restart

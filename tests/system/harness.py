@@ -5,6 +5,7 @@ Everything a test starts lives below scratch(), ends when the test ends, and is 
 is never looked at with stat: /proc/self/mountinfo tells what is mounted.
 """
 import atexit
+import glob
 import os
 import re
 import select
@@ -146,6 +147,15 @@ class Server:
             self.process.kill()
             self.process.wait()
             self._ended()
+
+    def lose_power(self):
+        """Ends as if its host had lost power; what was running is told so by the next start."""
+        self.kill9()
+        for marker in glob.glob(os.path.join(self.directory, "fs", "*", "running")):
+            with open(marker, "r+") as f:
+                if f.read(5) != "clean":
+                    f.seek(0)
+                    f.write("00000000-0000-0000-0000-000000000000")
 
     def restart(self):
         """Again on the same ports and data; a running server is stopped cleanly first."""

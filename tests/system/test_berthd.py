@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """How berthd starts and stops: the ready line, its files' modes, what a wrong start is told, in one line and at once."""
 import errno
-import glob
 import os
 import re
 import resource
@@ -298,13 +297,7 @@ class Restart(unittest.TestCase):
         harness.wait_for(lambda: self.gone(client), 10)
 
     def lose_power(self):
-        """As if the host had booted since: of each file system that was open."""
-        self.server.kill9()
-        for marker in glob.glob(os.path.join(self.server.directory, "fs", "*", "running")):
-            with open(marker, "r+") as f:
-                if f.read(5) != "clean":
-                    f.seek(0)
-                    f.write("00000000-0000-0000-0000-000000000000")
+        self.server.lose_power()
         self.server.start()
 
     def check_lost(self):

@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -257,6 +258,62 @@ class Frozen(AwayCase, TwoMounts):
                 self.writer.prepare()
             self.assertLess(time.monotonic() - start, LEASE_SECONDS + SLACK_SECONDS)
         self.assertEqual(self.reader.old(), World.ALL)
+
+
+def waits_for_a_page(pid):
+    with open("/proc/%d/wchan" % pid) as f:
+        return f.read() == "folio_wait_bit_common"
+
+
+class PowerLost(TwoMounts):
+    """The server's host loses power: what clients keep is of before, and nobody has claimed it."""
+    FILES, PAGES = 20, 64
+
+    def setUp(self):
+        super().setUp()
+        self.names = [str(i) for i in range(self.FILES)]
+        for name in self.names:
+            write_file(os.path.join(self.a, name), b"a" * 4096 * self.PAGES)
+            fd = os.open(os.path.join(self.a, name), os.O_RDONLY)
+            os.fsync(fd)
+            os.close(fd)
+        self.held = [open(os.path.join(self.b, name), "rb", buffering=0) for name in self.names]
+        for f in self.held:
+            self.addCleanup(f.close)
+
+    def look(self):
+        return {os.pread(f.fileno(), 1, 4096 * (self.PAGES - 1)) for f in self.held}
+
+    def test_nobody_changes_what_is_still_to_be_seen(self):
+        for byte in b"bcdef":
+            self.assertEqual(len(self.look()), 1)
+            self.server.lose_power()
+            self.server.start()
+            for name in self.names:
+                with open(os.path.join(self.a, name), "r+b", buffering=0) as f:
+                    os.pwrite(f.fileno(), bytes([byte]), 4096 * (self.PAGES - 1))
+                    os.fsync(f.fileno())
+            self.assertEqual(self.look(), {bytes([byte])})
+
+    def test_pages_that_are_being_read(self):
+        """They are locked, and their reads wait until all is claimed."""
+        path = os.path.join(self.a, "read")
+        write_file(path, b"x" * 4096 * self.PAGES)
+        with open(path, "rb", buffering=0) as f:
+            os.fsync(f.fileno())
+        with open(os.path.join(self.b, "read"), "rb", buffering=0) as f:
+            os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+            self.assertEqual(os.pread(f.fileno(), 1, 0), b"x")
+            os.kill(self.server.process.pid, signal.SIGSTOP)
+            self.addCleanup(self.server.process.send_signal, signal.SIGCONT)
+            reader = subprocess.Popen([sys.executable, "-c", "import os; print(os.pread(%d, 1, 4096 * 9))" % f.fileno()],
+                                      pass_fds=(f.fileno(),), stdout=subprocess.PIPE, text=True)
+            self.addCleanup(reader.stdout.close)
+            self.addCleanup(reader.kill)
+            harness.wait_for(lambda: waits_for_a_page(reader.pid), SLACK_SECONDS)
+            self.server.lose_power()
+            self.server.start()
+            self.assertEqual(reader.communicate(timeout=SLACK_SECONDS)[0], "b'x'\n")
 
 
 class MovedOut(TwoMounts):

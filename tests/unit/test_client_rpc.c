@@ -37,6 +37,7 @@ struct fixture {
     bool may_claim;          // what the next welcome says
     struct rpc_call *claims; // submitted when asked to reclaim
     size_t n_claims;
+    bool host_waits; // all may be claimed, but that is not to be said
 };
 
 // A call that remembers how it ended. Static in the tests: what is left is done when the test is over.
@@ -86,6 +87,11 @@ static void on_reclaim(void *context)
         rpc_submit(f->rpc, &f->claims[i]);
 }
 
+static bool may_be_told(void *context)
+{
+    return !((struct fixture *)context)->host_waits;
+}
+
 static void on_fenced(void *context)
 {
     ((struct fixture *)context)->fences++;
@@ -125,6 +131,7 @@ static int setup_with(void **state, const char *access_key)
                                 .prove = on_prove,
                                 .welcome = on_welcome,
                                 .reclaim = on_reclaim,
+                                .may_be_told = may_be_told,
                                 .fenced = on_fenced,
                                 .down = on_down,
                                 .granted = on_granted,
@@ -577,6 +584,53 @@ static void test_claims_also_find_slots_when_all_are_taken(void **state)
     serve(f, SIZE_MAX);
     assert_int_equal(f->n_seen, 1);
     answer(f, next(f), 0);
+    answer_reclaimed(f);
+}
+
+// What the client keeps of before a power loss others may change as soon as it has said that all is claimed.
+static void test_nothing_is_said_of_claims_before_the_host_allows_it(void **state)
+{
+    struct fixture *f = *state;
+    static struct probe claim, waiting;
+    attach(f, 4);
+    restart_server(f);
+    submit(f, &waiting, WIRE_READ, 9);
+    come_back(f);
+    prepare(&claim, WIRE_FSYNC, 1);
+    claim.call.class = RPC_RECLAIM;
+    f->claims = &claim.call;
+    f->n_claims = 1;
+    f->host_waits = true;
+    welcome(f, false, 78, 4);
+    rpc_claimed(f->rpc); // nothing has been answered yet
+    serve(f, SIZE_MAX);
+    assert_int_equal(f->n_seen, 1);
+    answer(f, next(f), 0);
+    serve(f, SIZE_MAX);
+    assert_int_equal(f->n_seen, 0);
+    assert_int_equal(rpc_state(f->rpc), RPC_RECLAIMING);
+    f->host_waits = false;
+    rpc_claimed(f->rpc);
+    answer_reclaimed(f);
+    rpc_claimed(f->rpc); // harmless
+    serve(f, SIZE_MAX);
+    assert_int_equal(f->n_seen, 1);
+    assert_int_equal(next(f).header.op, WIRE_READ);
+}
+
+static void test_a_host_that_waits_is_asked_again_on_the_next_connection(void **state)
+{
+    struct fixture *f = *state;
+    attach(f, 4);
+    restart_server(f);
+    come_back(f);
+    f->host_waits = true;
+    welcome(f, true, 77, 4);
+    rpc_lost(f->rpc, -ECONNRESET, "reset");
+    f->host_waits = false;
+    rpc_claimed(f->rpc); // there is nobody to tell
+    come_back(f);
+    welcome(f, true, 77, 4);
     answer_reclaimed(f);
 }
 
@@ -1037,6 +1091,8 @@ int main(void)
         TEST(test_new_session_repeats_only_what_is_harmless),
         TEST(test_claims_go_first_and_alone),
         TEST(test_claims_also_find_slots_when_all_are_taken),
+        TEST(test_nothing_is_said_of_claims_before_the_host_allows_it),
+        TEST(test_a_host_that_waits_is_asked_again_on_the_next_connection),
         TEST(test_a_second_restart_cancels_claims),
         TEST(test_interrupted_claims_go_on_when_resumed),
         TEST(test_power_loss_lets_claim_under_a_new_session),
