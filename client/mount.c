@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define NS_PER_MS 1000000ull
+#define NS_PER_US 1000ull
 
 // --- telling who waits ---
 
@@ -182,7 +183,7 @@ static void host_down(void *context, int error, const char *why)
 
 static void host_ended(void *context)
 {
-    uv_stop(&((struct mount *)context)->loop);
+    busy_loop_stop(&((struct mount *)context)->busy);
 }
 
 // --- the loop ---
@@ -322,6 +323,13 @@ static void mount_close(struct mount *mount)
     watcher_dismiss(&mount->watcher);
 }
 
+// What the kernel asks next wakes this thread where the caller runs; a reply comes from another processor.
+static bool awaits_reply(void *context)
+{
+    struct mount *mount = context;
+    return rpc_in_flight(mount->rpc) > 0;
+}
+
 int mount_serve(const struct mount_options *options, int report_fd)
 {
     struct mount mount = {.options = *options, .env = env_system, .report_fd = report_fd};
@@ -338,7 +346,11 @@ int mount_serve(const struct mount_options *options, int report_fd)
         return 1;
     }
     rpc_start(mount.rpc);
-    uv_run(&mount.loop, UV_RUN_DEFAULT);
+    mount.busy = (struct busy_loop){.loop = &mount.loop,
+                                    .max_ns = options->busy_poll_us * NS_PER_US,
+                                    .awaited = awaits_reply,
+                                    .context = &mount};
+    busy_loop_run(&mount.busy);
     mount_close(&mount);
     return mount.exit_code;
 }

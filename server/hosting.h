@@ -19,7 +19,8 @@ struct hosting_options {
     unsigned n_shards;
     bool durability_strict;
     uint32_t lease_ms;
-    uint32_t max_locks; // ranges of a file system
+    uint32_t max_locks;    // ranges of a file system
+    uint32_t busy_poll_us; // for how long at most a shard looks for the next request before it sleeps; 0: not
 };
 
 struct hosting_usage {

@@ -138,6 +138,7 @@ static void start_hosting(struct server *server)
         .durability_strict = server->options.strict,
         .lease_ms = server->options.lease_ms,
         .max_locks = server->options.max_locks,
+        .busy_poll_us = server->options.busy_poll_us,
     };
     int result = hosting_start(&server->loop, &options, &server->hosting);
     if (result < 0)

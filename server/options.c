@@ -8,12 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LEASE_DEFAULT_MS  10000u
-#define LEASE_SECONDS_MIN 0.5
-#define LEASE_SECONDS_MAX 3600.0
+#define LEASE_DEFAULT_MS     10000u
+#define LEASE_SECONDS_MIN    0.5
+#define LEASE_SECONDS_MAX    3600.0
 
-#define LOCKS_DEFAULT     1000000u
-#define LOCKS_MAX         100000000u
+#define BUSY_POLL_DEFAULT_US 100u
+#define BUSY_POLL_MAX_US     1000u
+
+#define LOCKS_DEFAULT        1000000u
+#define LOCKS_MAX            100000000u
 
 const char *argp_program_version = "berthd 0.1";
 
@@ -27,6 +30,7 @@ enum key {
     KEY_INSECURE,
     KEY_LEASE,
     KEY_MAX_LOCKS,
+    KEY_BUSY_POLL,
     KEY_LOG_LEVEL,
     KEY_LOG_JSON,
     KEY_REPAIR,
@@ -46,6 +50,8 @@ static const struct argp_option argp_options[] = {
     {"lease", KEY_LEASE, "SECONDS", 0, "How long a lost client keeps its locks and opens (10)", 0},
     {"max-locks", KEY_MAX_LOCKS, "NUMBER", 0,
      "Locked ranges of a file system, past which locking is ENOLCK (1000000)", 0},
+    {"busy-poll", KEY_BUSY_POLL, "MICROSECONDS", 0,
+     "For how long to look for the next request before sleeping, while that pays (100); 0: not", 0},
     {"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "debug, info, warn or error (info)", 0},
     {"log-json", KEY_LOG_JSON, NULL, 0, "Log JSON lines", 0},
     {"repair", KEY_REPAIR, NULL, 0, "fsck: repair what can be repaired", 0},
@@ -79,15 +85,29 @@ static error_t parse_lease(struct argp_state *state, const char *text, struct op
     return 0;
 }
 
-static error_t parse_max_locks(struct argp_state *state, const char *text, struct options *options)
+static bool parse_number(const char *text, unsigned long min, unsigned long max, uint32_t *ret_number)
 {
     char *end;
     errno = 0;
     unsigned long number = strtoul(text, &end, 10);
-    if (errno || *end || *text < '0' || *text > '9' || number == 0 || number > LOCKS_MAX)
-        return refuse(state, "--max-locks", text, "a number between 1 and 100000000");
-    options->max_locks = (uint32_t)number;
-    return 0;
+    if (errno || *end || *text < '0' || *text > '9' || number < min || number > max)
+        return false;
+    *ret_number = (uint32_t)number;
+    return true;
+}
+
+static error_t parse_max_locks(struct argp_state *state, const char *text, struct options *options)
+{
+    return parse_number(text, 1, LOCKS_MAX, &options->max_locks)
+               ? 0
+               : refuse(state, "--max-locks", text, "a number between 1 and 100000000");
+}
+
+static error_t parse_busy_poll(struct argp_state *state, const char *text, struct options *options)
+{
+    return parse_number(text, 0, BUSY_POLL_MAX_US, &options->busy_poll_us)
+               ? 0
+               : refuse(state, "--busy-poll", text, "a number of microseconds between 0 and 1000");
 }
 
 static error_t parse_listen(struct argp_state *state, const char *text, struct options *options)
@@ -154,6 +174,8 @@ static error_t parse_option(int key, char *value, struct argp_state *state)
         return parse_lease(state, value, options);
     case KEY_MAX_LOCKS:
         return parse_max_locks(state, value, options);
+    case KEY_BUSY_POLL:
+        return parse_busy_poll(state, value, options);
     case KEY_LOG_LEVEL:
         return log_level_parse(value, &options->log_level) == 0
                    ? 0
@@ -194,6 +216,7 @@ int options_parse(int argc, char **argv, unsigned argp_flags, struct options *re
     struct options options = {.data = "./berth-data",
                               .lease_ms = LEASE_DEFAULT_MS,
                               .max_locks = LOCKS_DEFAULT,
+                              .busy_poll_us = BUSY_POLL_DEFAULT_US,
                               .log_level = LOG_INFO};
     argp_err_exit_status = 2;
     error_t error = argp_parse(&argp, argc, argv, argp_flags, NULL, &options);

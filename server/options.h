@@ -20,6 +20,7 @@ struct options {
     bool insecure;
     uint32_t lease_ms;
     uint32_t max_locks; // of a file system
+    uint32_t busy_poll_us;
     enum log_level log_level;
     bool log_json;
     bool fsck, repair, json;

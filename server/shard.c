@@ -4,6 +4,7 @@
 // touched by this thread alone, except its place's atomics.
 #include "server/shard.h"
 #include "fs/base/log.h"
+#include "fs/loop/busy_loop.h"
 #include "fs/store/store_sqlite.h"
 #include "server/hosted.h"
 #include <errno.h>
@@ -15,6 +16,7 @@
 
 #define UPKEEP_AGAIN_MS 5u
 #define TRIM_AFTER      256u // sessions that ended
+#define NS_PER_US       1000ull
 
 // --- the loop ---
 
@@ -79,10 +81,21 @@ static void on_timer(uv_timer_t *timer)
     shard_work(shard);
 }
 
+// A client that was just answered asks again at once, as a rule.
+static bool has_clients(void *context)
+{
+    struct shard *shard = context;
+    return !list_empty(&shard->clients);
+}
+
 static void run_thread(void *context)
 {
     struct shard *shard = context;
-    uv_run(&shard->loop, UV_RUN_DEFAULT);
+    struct busy_loop busy = {.loop = &shard->loop,
+                             .max_ns = shard->options->busy_poll_us * NS_PER_US,
+                             .awaited = has_clients,
+                             .context = shard};
+    busy_loop_run(&busy);
     fs_assert(uv_loop_close(&shard->loop) == 0);
     mailbox_post(shard->main, &shard->stopped, shard->on_stopped);
 }

@@ -48,7 +48,8 @@ static void everything(void **state UNUSED)
     struct options options;
     assert_int_equal(parse(&options, "--data", "/d", "--listen", "127.0.0.1:0", "--listen=[::1]:7400",
                            "--api", "127.0.0.2:80", "--durability", "strict", "--insecure", "--lease", "2.5",
-                           "--max-locks", "7", "--log-level", "debug", "--log-json", NULL),
+                           "--max-locks", "7", "--busy-poll", "30", "--log-level", "debug", "--log-json",
+                           NULL),
                      0);
     assert_string_equal(options.data, "/d");
     assert_int_equal(options.n_listen, 2);
@@ -58,6 +59,7 @@ static void everything(void **state UNUSED)
     assert_true(options.strict && options.insecure && options.log_json);
     assert_int_equal(options.lease_ms, 2500);
     assert_int_equal(options.max_locks, 7);
+    assert_int_equal(options.busy_poll_us, 30);
     assert_int_equal(options.log_level, LOG_DEBUG);
 }
 
@@ -87,6 +89,8 @@ static void usage_errors(void **state UNUSED)
         {"--max-locks", "-1"},
         {"--max-locks", "100000001"},
         {"--max-locks", "1k"},
+        {"--busy-poll", "-1"},
+        {"--busy-poll", "1001"},
         {"--max-locks", ""},
         {"--log-level", "shouting"},
         {"--data", ""},
