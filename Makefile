@@ -241,7 +241,7 @@ SIM_SERVER := attach attached catalogue catalogue_db client credentials debt dis
 SIM_O := $(call objects,tests/sim/*.c server/op_*.c) $(SIM_SERVER:%=$(BUILD)/obj/server/%.o) $(BUILD)/obj/client/rpc.o
 SIM_WRAPS := keep_reply grace_parks grace_check_claim lock_release_session session_admit attached_tell_grants_again \
              grace_start session_loosen session_granted attached_tick core_turn_commit lock_set \
-             recall_ask recall_dropped recall_give_name recall_give_data recall_keep debts_settled cache_has_dropped
+             recall_ask recall_dropped recall_give_name recall_give_data recall_keep debts_settled cache_change_ends cache_has_dropped
 
 $(BUILD)/tests/sim: $(SIM_O) $(CORE_O) $(STORE_O) $(WIRE_O) $(BASE_O)
 	@mkdir -p $(@D)

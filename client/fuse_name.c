@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Names: look up, make, link, remove, rename. Loop's thread; see request.h.
 #include "client/fuse_ops.h"
+#include "client/recall.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -155,12 +156,30 @@ void op_link(fuse_req_t fuse, fuse_ino_t id, fuse_ino_t parent, const char *name
 
 // --- removing and renaming ---
 
+// The kernel goes on keeping what it knows of the name: that it is gone, or what was moved there.
+static void name_changed(struct request *request, fuse_ino_t directory_id, uint8_t lease)
+{
+    struct mount *mount = request->mount;
+    if (mount->lease.generation != 0 && !request_keeps_name(request, directory_id, lease))
+        recall_all_names(mount);
+    request_done_ok(request, NULL);
+}
+
+static void unlink_done(struct request *request, struct reader *body)
+{
+    struct wire_unlink_reply reply;
+    if (wire_get_unlink_reply(body, &reply) < 0)
+        request_fail(request, -EIO);
+    else
+        name_changed(request, request->directories[0], reply.lease);
+}
+
 void op_unlink(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 {
     struct wire_unlink_request message = {.name = fs_name_of(name)};
     if (!request_name_ok(fuse, name) || !request_handle(fuse, parent, &message.parent))
         return;
-    struct request *request = request_new(mount_of(fuse), fuse, WIRE_UNLINK, NAMES_ROOM, request_done_ok);
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_UNLINK, NAMES_ROOM, unlink_done);
     if (!request)
         return;
     request->directories[0] = parent;
@@ -179,7 +198,7 @@ static void rmdir_done(struct request *request, struct reader *body)
     struct node *node = nodes_get(nodes, nodes_id_of(nodes, reply.attr.ino));
     if (node)
         nodes_removed(node, &reply.attr);
-    request_done_ok(request, body);
+    name_changed(request, request->directories[0], reply.lease);
 }
 
 void op_rmdir(fuse_req_t fuse, fuse_ino_t parent, const char *name)
@@ -193,6 +212,16 @@ void op_rmdir(fuse_req_t fuse, fuse_ino_t parent, const char *name)
     request->directories[0] = parent;
     wire_put_rmdir_request(&request->body, &message);
     request_send(request);
+}
+
+static void rename_done(struct request *request, struct reader *body)
+{
+    const fuse_ino_t *directories = request->directories;
+    struct wire_rename_reply reply;
+    if (wire_get_rename_reply(body, &reply) < 0)
+        request_fail(request, -EIO);
+    else
+        name_changed(request, directories[1] ? directories[1] : directories[0], reply.lease);
 }
 
 void op_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,
@@ -210,7 +239,7 @@ void op_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_t 
         !request_handle(fuse, parent, &message.parent) ||
         !request_handle(fuse, new_parent, &message.new_parent))
         return;
-    struct request *request = request_new(mount_of(fuse), fuse, WIRE_RENAME, NAMES_ROOM, request_done_ok);
+    struct request *request = request_new(mount_of(fuse), fuse, WIRE_RENAME, NAMES_ROOM, rename_done);
     if (!request)
         return;
     request->directories[0] = parent;

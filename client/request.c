@@ -197,8 +197,8 @@ static void give_up(struct request *request, int error)
     request_free(request);
 }
 
-// Only who is being killed stops waiting; others see the call through. An interrupt comes once, so a caller that
-// has been interrupted is looked at again and again.
+// Only who is being killed stops waiting; others see the call through. An interrupt comes once, so a caller
+// that has been interrupted is looked at again and again.
 static void on_interrupt(fuse_req_t fuse, void *data)
 {
     struct request *request = data;
@@ -227,8 +227,8 @@ void requests_abandon(struct mount *mount)
     }
 }
 
-// While a process is seen alive others expect its call, and once it is gone they expect no more of it: so who is
-// being killed waits for the answer, but not for a server that is away or slow.
+// While a process is seen alive others expect its call, and once it is gone they expect no more of it: so who
+// is being killed waits for the answer, but not for a server that is away or slow.
 static bool killed_leaves(struct request *request, bool is_up, uint64_t now)
 {
     if (request->dying_ns == 0 && caller_is_dying(request->pid))
@@ -326,16 +326,23 @@ static double keep_attr(const struct request *request, fs_ino ino, uint8_t lease
     return lease_seconds(&mount->lease, env_monotonic_ns(&mount->env));
 }
 
-// And the name, or that there is none, in directories[0].
+bool request_keeps_name(const struct request *request, fuse_ino_t directory_id, uint8_t lease)
+{
+    struct mount *mount = request->mount;
+    struct node *directory = nodes_get(&mount->nodes, directory_id);
+    if (!directory || !mount_knows_epochs(mount) ||
+        !(lease_granted(&mount->lease, directory->handle.ino, lease, request->call.again) & WIRE_LEASE_NAME))
+        return false;
+    directory->lease |= WIRE_LEASE_NAME;
+    return true;
+}
+
+// And the name, or that there is none, in directories[0]: likewise.
 static double keep_name(const struct request *request, uint8_t lease)
 {
     struct mount *mount = request->mount;
-    struct node *directory = nodes_get(&mount->nodes, request->directories[0]);
-    if (!directory || !mount_knows_epochs(mount) ||
-        !(lease_granted(&mount->lease, directory->handle.ino, lease, request->call.again) & WIRE_LEASE_NAME))
-        return 0;
-    directory->lease |= WIRE_LEASE_NAME;
-    return lease_seconds(&mount->lease, env_monotonic_ns(&mount->env));
+    bool keeps = request_keeps_name(request, request->directories[0], lease);
+    return keeps ? lease_seconds(&mount->lease, env_monotonic_ns(&mount->env)) : 0;
 }
 
 void request_reply_attr(struct request *request, const struct fs_attr *attr, uint8_t lease)

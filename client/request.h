@@ -52,6 +52,8 @@ struct request *request_new_for(struct mount *mount, const struct file *file, ui
 // The request may be gone afterwards.
 void request_send(struct request *request);
 
+// Of an answer: may the kernel keep the name in the directory? It is noted.
+bool request_keeps_name(const struct request *request, fuse_ino_t directory_id, uint8_t lease);
 // Success without anything to tell.
 void request_done_ok(struct request *request, struct reader *body);
 void request_fail(struct request *request, int error); // tells the caller

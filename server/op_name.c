@@ -224,7 +224,8 @@ int op_unlink(struct call *call)
         result = core_unlink(call->core, &call->cred, request.parent.ino, request.name);
     if (result < 0)
         return result;
-    return call_reply_unlink(call, &(struct wire_unlink_reply){});
+    struct wire_unlink_reply reply = {.lease = call_lease_name(call, request.parent.ino, request.name)};
+    return call_reply_unlink(call, &reply);
 }
 
 // -EBUSY when the entry is the root of an access point that somebody is attached to. An entry that the caller
@@ -249,7 +250,9 @@ int op_rmdir(struct call *call)
     if (result < 0)
         return result;
     attr.nlink = 0;
-    return call_reply_rmdir(call, &(struct wire_rmdir_reply){.attr = attr});
+    struct wire_rmdir_reply reply = {.attr = attr,
+                                     .lease = call_lease_name(call, request.parent.ino, request.name)};
+    return call_reply_rmdir(call, &reply);
 }
 
 int op_rename(struct call *call)
@@ -270,7 +273,11 @@ int op_rename(struct call *call)
                              request.new_parent.ino, request.new_name, request.flags);
     if (result < 0)
         return result;
-    return call_reply_rename(call, &(struct wire_rename_reply){});
+    struct wire_rename_reply reply = {.lease =
+                                          call_lease_name(call, request.new_parent.ino, request.new_name)};
+    if (request.flags & FS_RENAME_EXCHANGE)
+        reply.lease &= call_lease_name(call, request.parent.ino, request.name);
+    return call_reply_rename(call, &reply);
 }
 
 int op_statfs(struct call *call)

@@ -28,6 +28,7 @@ enum bug {
     BUG_LEASE_FORGOTTEN,    // of what was given
     BUG_KEPT_FORGOTTEN,     // of what was kept over a restart
     BUG_SETTLED_AT_ONCE,    // although somebody keeps what written pages made old
+    BUG_OWN_CHANGES_KEPT,   // what a client removed or moved itself it goes on keeping, given or not
     BUG_CLAIMED_TOO_EARLY,  // while what was kept before a power loss can still be seen
 };
 
@@ -186,6 +187,11 @@ WRAP(bool, recall_keep, struct recall *recall, struct lease_holder *holder, fs_i
 WRAP(bool, debts_settled, const struct debts *debts, fs_ino ino, struct recall_wait *wait)
 {
     return sim_bug == BUG_SETTLED_AT_ONCE || __real_debts_settled(debts, ino, wait);
+}
+
+WRAP(void, cache_change_ends, unsigned client, struct cache_look look, bool given, unsigned kept, bool there)
+{
+    __real_cache_change_ends(client, look, given || sim_bug == BUG_OWN_CHANGES_KEPT, kept, there);
 }
 
 WRAP(bool, cache_has_dropped, unsigned client)

@@ -7,9 +7,11 @@
 #include "tests/sim/sim.h"
 #include "tests/sim/work.h"
 #include "tests/sim/world.h"
+#include <stdlib.h>
 #include <string.h>
 
 #define OWED_MAX    256u
+#define NAME_MAX_MS 40u  // for dropping a name
 #define DROP_MAX_MS 600u // for dropping registers, when the session or the server's log was lost
 
 struct cached_register {
@@ -62,16 +64,23 @@ void cache_begin(unsigned client, struct rpc *rpc)
     caches[client] = (struct cache){.rpc = rpc, .n_drops = caches[client].n_drops + 1};
 }
 
+// A client that is frozen does it when it goes on.
+static bool postponed(unsigned client, sim_event *event, void *context)
+{
+    bool frozen = client_frozen_until_us(client) > world_now_us();
+    if (frozen)
+        world_after(client_frozen_until_us(client) - world_now_us(), event, context);
+    return frozen;
+}
+
 static void dropped(void *context)
 {
     unsigned client = (uintptr_t)context % NETWORK_CLIENTS;
     struct cache *cache = &caches[client];
     if (!client_has_root(client) || cache->n_drops != (uintptr_t)context / NETWORK_CLIENTS)
         return;
-    if (client_frozen_until_us(client) > world_now_us()) {
-        world_after(client_frozen_until_us(client) - world_now_us(), dropped, context);
+    if (postponed(client, dropped, context))
         return;
-    }
     work_look_at_kept(client);
     drop_registers(cache);
     cache->dropping = false;
@@ -151,11 +160,41 @@ static void answer(struct cache *cache, uint64_t number)
     (void)rpc_tell(cache->rpc, WIRE_DROPPED, &number, sizeof(number));
 }
 
+struct late_answer {
+    unsigned client, life;
+    uint64_t generation, number;
+};
+
+static void answer_late(void *context)
+{
+    struct late_answer *late = context;
+    unsigned client = late->client;
+    struct cache *cache = &caches[client];
+    if (postponed(client, answer_late, late))
+        return;
+    if (client_has_root(client) && client_life(client) == late->life && cache->generation == late->generation)
+        answer(cache, late->number);
+    free(late);
+    client_pump(client);
+}
+
+// A directory's lock is waited for: answers come in any order.
+static void plan_answer(unsigned client, uint64_t number)
+{
+    struct late_answer *late = malloc(sizeof(*late));
+    fs_assert(late);
+    *late = (struct late_answer){client, client_life(client), caches[client].generation, number};
+    world_after(world_random(NAME_MAX_MS * SIM_MS), answer_late, late);
+}
+
 void cache_invalidate(unsigned client, const struct wire_invalidate_event *event)
 {
     struct cache *cache = &caches[client];
-    if (event->what & (WIRE_DROP_NAME | WIRE_DROP_NAMES))
+    if (event->what & (WIRE_DROP_NAME | WIRE_DROP_NAMES)) {
         drop_names(cache);
+        plan_answer(client, event->number);
+        return;
+    }
     for (size_t i = 0; i < CACHE_REGISTERS && (event->what & WIRE_DROP_DATA); i++) {
         struct cached_register *reg = &cache->registers[i];
         if (reg->ino != event->ino)
@@ -258,14 +297,21 @@ void cache_look_ends(unsigned client, unsigned name, struct cache_look look, boo
     cache->name_there[name] = there;
 }
 
-void cache_change_begins(unsigned client)
+struct cache_look cache_change_begins(unsigned client)
 {
-    caches[client].n_changes++;
-    drop_names(&caches[client]);
+    struct cache *cache = &caches[client];
+    drop_names(cache);
+    return (struct cache_look){.epoch = cache->names_epoch, .keep = cache->n_changes++ == 0};
 }
 
-void cache_change_ends(unsigned client)
+void cache_change_ends(unsigned client, struct cache_look look, bool given, unsigned kept, bool there)
 {
-    caches[client].n_changes--;
-    drop_names(&caches[client]);
+    struct cache *cache = &caches[client];
+    bool keeps = given && look.keep && look.epoch == cache->names_epoch && kept < CACHE_NAMES;
+    cache->n_changes--;
+    drop_names(cache);
+    if (!keeps)
+        return;
+    cache->name_kept[kept] = true;
+    cache->name_there[kept] = there;
 }

@@ -37,7 +37,8 @@ bool cache_may_write_pages(unsigned client, unsigned object);
 bool cache_name(unsigned client, unsigned name, bool *ret_there);
 struct cache_look cache_look_begins(unsigned client);
 void cache_look_ends(unsigned client, unsigned name, struct cache_look look, bool given, bool there);
-void cache_change_begins(unsigned client); // of any name
-void cache_change_ends(unsigned client);
+struct cache_look cache_change_begins(unsigned client); // of any name
+// kept: the name that the kernel goes on keeping, there or not, if that is given; CACHE_NAMES: none.
+void cache_change_ends(unsigned client, struct cache_look look, bool given, unsigned kept, bool there);
 
 #endif

@@ -66,7 +66,8 @@ static bool apply(const struct history_op *op, uint64_t *state)
         result = *state & a ? 0 : -ENOENT;
         break;
     case HISTORY_MOVE:
-        result = !(*state & a) ? -ENOENT : *state & b ? -EEXIST : 0;
+    case HISTORY_REPLACE:
+        result = !(*state & a) ? -ENOENT : op->kind == HISTORY_MOVE && (*state & b) ? -EEXIST : 0;
         if (result == 0)
             *state = (*state & ~a) | b;
         break;
@@ -128,7 +129,7 @@ bool history_explained(const struct history *history, uint64_t state)
 
 void history_print(const struct history *history)
 {
-    static const char *const kinds[] = {"read", "write", "make", "remove", "look", "move"};
+    static const char *const kinds[] = {"read", "write", "make", "remove", "look", "move", "replace"};
     for (size_t i = 0; i < history->n; i++) {
         const struct history_op *op = &history->ops[i];
         fprintf(stderr, "  %10.6f .. %10.6f client %u %-6s %u %u value %" PRIu64 " %s\n",

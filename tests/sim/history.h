@@ -15,12 +15,13 @@
 #define HISTORY_LAST 4u  // of these, kept for the last look
 
 enum history_kind {
-    HISTORY_READ,   // `value` is what was read
-    HISTORY_WRITE,  // `value` is what was written
-    HISTORY_MAKE,   // of name `a`: result 0 or -EEXIST
-    HISTORY_REMOVE, // of name `a`: result 0 or -ENOENT
-    HISTORY_LOOK,   // at name `a`: result 0 or -ENOENT
-    HISTORY_MOVE,   // from name `a` to `b`, which must not be there: result 0, -ENOENT or -EEXIST
+    HISTORY_READ,    // `value` is what was read
+    HISTORY_WRITE,   // `value` is what was written
+    HISTORY_MAKE,    // of name `a`: result 0 or -EEXIST
+    HISTORY_REMOVE,  // of name `a`: result 0 or -ENOENT
+    HISTORY_LOOK,    // at name `a`: result 0 or -ENOENT
+    HISTORY_MOVE,    // from name `a` to `b`, which must not be there: result 0, -ENOENT or -EEXIST
+    HISTORY_REPLACE, // the same, whether it is there or not: result 0 or -ENOENT
 };
 
 struct history_op {

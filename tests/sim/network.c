@@ -13,8 +13,11 @@ struct link {
     struct conn *conn;    // NULL: the server's end is closed
     unsigned server_life; // that it is of
     bool client_open;
-    bool broken;         // nothing arrives any more
-    uint64_t last_us[2]; // when the last thing sent arrives, to the server and to the client
+    bool broken; // nothing arrives any more
+    // To the client and to the server:
+    uint64_t last_us[2]; // when the last thing sent arrives
+    struct list held[2]; // struct message that has arrived where nobody moves, in order
+    bool thaws[2];       // they are looked at when somebody does
 };
 
 // Of the server's side: a conn that the server code knows, with its link.
@@ -24,6 +27,7 @@ struct sim_conn {
 };
 
 struct message {
+    struct list node; // in link->held
     struct link *link;
     bool to_server, closes;
     size_t n;
@@ -108,21 +112,62 @@ static void deliver_to_client(struct message *message)
         client_received(link->client, message->bytes, message->n);
 }
 
-static void arrive(void *context)
+static void deliver(struct message *message)
 {
-    struct message *message = context;
     struct link *link = message->link;
-    uint64_t frozen_us = message->to_server ? server_frozen_until_us() : client_frozen_until_us(link->client);
-    if (frozen_us > world_now_us() && !link->broken) {
-        world_after(frozen_us - world_now_us(), arrive, message);
-        return;
-    }
     if (!link->broken && message->to_server)
         deliver_to_server(message);
     else if (!link->broken)
         deliver_to_client(message);
     free(message);
     link_put(link);
+}
+
+static void thaw_client(void *context);
+static void thaw_server(void *context);
+
+static void deliver_held(struct link *link, bool to_server)
+{
+    struct list *held = &link->held[to_server];
+    link->refs++;
+    while (!list_empty(held)) {
+        uint64_t frozen_us = to_server ? server_frozen_until_us() : client_frozen_until_us(link->client);
+        if (frozen_us <= world_now_us() || link->broken) {
+            deliver(LIST_ENTRY(list_pop(held), struct message, node));
+            continue;
+        }
+        if (!link->thaws[to_server]) {
+            link->thaws[to_server] = true;
+            link->refs++;
+            world_after(frozen_us - world_now_us(), to_server ? thaw_server : thaw_client, link);
+        }
+        break;
+    }
+    link_put(link);
+}
+
+static void thaw(struct link *link, bool to_server)
+{
+    link->thaws[to_server] = false;
+    deliver_held(link, to_server);
+    link_put(link);
+}
+
+static void thaw_client(void *context)
+{
+    thaw(context, false);
+}
+
+static void thaw_server(void *context)
+{
+    thaw(context, true);
+}
+
+static void arrive(void *context)
+{
+    struct message *message = context;
+    list_push(&message->link->held[message->to_server], &message->node);
+    deliver_held(message->link, message->to_server);
 }
 
 static void put_under_way(struct link *link, bool to_server, bool closes, const uint8_t *bytes, size_t n)
@@ -159,6 +204,8 @@ static void attempt(void *context)
     fs_assert(link && own && !links[client]);
     *link = (struct link){
         .client = client, .refs = 2, .conn = &own->conn, .server_life = server_life(), .client_open = true};
+    list_init(&link->held[false]);
+    list_init(&link->held[true]);
     own->link = link;
     own->conn.fd = -1;
     list_init(&own->conn.out);

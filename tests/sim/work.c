@@ -17,6 +17,7 @@
 #define JOBS_AT_ONCE 3u // of one client
 #define REGISTERS    CACHE_REGISTERS
 #define NAMES        CACHE_NAMES
+#define LOOK_MAX_MS  60u // after a change, at what it left
 #define COUNTERS     2u
 #define COUNT_MAX    4096u
 #define APPENDS_MAX  4096u
@@ -218,12 +219,37 @@ static void look_at_kept(struct job *job, bool there)
     end_job(job);
 }
 
-static void name_done(struct job *job, int result, struct reader *body UNUSED)
+static uint8_t lease_of_change(const struct job *job, struct reader *body)
 {
-    cache_change_ends(job->client);
+    struct wire_rmdir_reply removed = {0};
+    struct wire_rename_reply moved = {0};
+    if (job->kind == JOB_REMOVE && wire_get_rmdir_reply(body, &removed) == 0)
+        return removed.lease;
+    return job->kind == JOB_MOVE && wire_get_rename_reply(body, &moved) == 0 ? moved.lease : 0;
+}
+
+static void use_name(struct job *job);
+
+static void look_too(struct job *job, unsigned name)
+{
+    job->kind = JOB_LOOK;
+    job->object = name;
+    client_after(job, job->client, world_between(1, LOOK_MAX_MS) * SIM_MS, use_name);
+}
+
+static void name_done(struct job *job, int result, struct reader *body)
+{
+    bool moves = job->kind == JOB_MOVE;
+    bool keeps = result == 0 && (moves || job->kind == JOB_REMOVE);
+    bool given = keeps && (lease_of_change(job, body) & WIRE_LEASE_NAME) && !client_answer_is_old();
+    unsigned kept = moves ? job->op->b : job->op->a;
+    cache_change_ends(job->client, job->look, given, keeps ? kept : CACHE_NAMES, moves);
     if (result == 0 || result == -ENOENT || result == -EEXIST)
         history_end(job->op, result);
-    end_job(job);
+    if (keeps && !work.final)
+        look_too(job, kept);
+    else
+        end_job(job);
 }
 
 static void use_name(struct job *job)
@@ -245,13 +271,15 @@ static void use_name(struct job *job)
         return;
     }
     job->op->a = job->object;
+    if (job->kind == JOB_MOVE && world_chance(50))
+        job->op->kind = HISTORY_REPLACE;
     job->op->b = (job->object + 1 + (unsigned)world_random(NAMES - 1)) % NAMES;
     snprintf(job->name, sizeof(job->name), "name%u", job->op->a);
     snprintf(other, sizeof(other), "name%u", job->op->b);
     if (job->kind == JOB_LOOK)
         job->look = cache_look_begins(job->client);
     else
-        cache_change_begins(job->client);
+        job->look = cache_change_begins(job->client);
     if (job->kind == JOB_MAKE)
         SEND(job, make, MAKE, name_done, .parent = root, .name = name_of(job), .mode = S_IFDIR | 0777);
     else if (job->kind == JOB_REMOVE)
@@ -260,7 +288,8 @@ static void use_name(struct job *job)
         SEND(job, lookup, LOOKUP, look_done, .parent = root, .name = name_of(job));
     else
         SEND(job, rename, RENAME, name_done, .parent = root, .name = name_of(job), .new_parent = root,
-             .new_name = {other, strlen(other)}, .flags = FS_RENAME_NOREPLACE);
+             .new_name = {other, strlen(other)},
+             .flags = job->op->kind == HISTORY_MOVE ? FS_RENAME_NOREPLACE : 0);
 }
 
 // --- counters under a lock ---

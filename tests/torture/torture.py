@@ -44,6 +44,19 @@ FAULTS = {           # kind -> weight
 }
 
 
+def stacks(pid):
+    """Of each thread, in the kernel and (with gdb) in user space."""
+    said = []
+    for task in sorted(os.listdir("/proc/%d/task" % pid)):
+        with open("/proc/%d/task/%s/stack" % (pid, task)) as f:
+            said.append("thread %s:\n%s" % (task, f.read().rstrip()))
+    if shutil.which("gdb"):
+        command = ["gdb", "-p", str(pid), "-batch", "-nx", "-ex", "thread apply all bt 20"]
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            said.append(subprocess.run(command, capture_output=True, text=True, timeout=15, errors="replace").stdout[-8000:])
+    return "\n".join(said)
+
+
 class Client:
     """`berth mount -f` in a namespace of its own. .deaths counts up when it goes and when it is back."""
 
@@ -68,7 +81,11 @@ class Client:
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                             env=dict(os.environ, HOME=harness.scratch()))
-        harness.wait_for(lambda: harness.is_mounted(self.path) or self.process.poll() is not None, harness.MOUNT_SECONDS)
+        try:
+            harness.wait_for(lambda: harness.is_mounted(self.path) or self.process.poll() is not None, harness.MOUNT_SECONDS)
+        except AssertionError:
+            raise AssertionError("client %d neither mounts nor ends; its threads are at\n%s" %
+                                 (self.index, stacks(self.process.pid)))
         return self.process.poll() is None
 
     def log(self):
@@ -79,7 +96,10 @@ class Client:
         """The mount goes by itself, however its daemon ends."""
         self.deaths[self.index] += 1
         self.process.send_signal(number)
-        self.process.wait(harness.STOP_SECONDS)
+        try:
+            self.process.wait(harness.STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError("client %d does not end; its threads are at\n%s" % (self.index, stacks(self.process.pid)))
         harness.wait_for(lambda: not harness.is_mounted(self.path), GONE_LIMIT_S)
 
     def detach(self):
