@@ -29,19 +29,20 @@ static void getattr_done(struct request *request, struct reader *body)
 // A removed directory is still what its process stands in.
 static void getattr_failed(struct request *request, int error)
 {
-    const struct fs_attr *removed = request_removed(request, error);
-    if (removed)
-        tell_attr(request, removed, 0);
+    struct fs_attr removed;
+    if (request_removed(request, error, &removed))
+        tell_attr(request, &removed, 0);
     else
-        request_fail(request, error);
+        request_fail_by_handle(request, error);
 }
 
 static void access_failed(struct request *request, int error)
 {
-    if (request_removed(request, error))
+    struct fs_attr removed;
+    if (request_removed(request, error, &removed))
         request_done_ok(request, NULL);
     else
-        request_fail(request, error);
+        request_fail_by_handle(request, error);
 }
 
 // An open that the kernel still names but that was lost is not asked about.

@@ -130,6 +130,10 @@ static uint32_t page_bytes(size_t size, bool plus)
 static void list(fuse_req_t fuse, fuse_ino_t id, size_t size, off_t cookie, const struct fuse_file_info *fi,
                  bool plus)
 {
+    if (fi->fh == 0) {
+        fuse_reply_err(fuse, ENOENT); // as of every removed directory
+        return;
+    }
     if (!request_file(fuse, fi))
         return;
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_READDIR, READDIR_ROOM, readdir_done);

@@ -197,7 +197,7 @@ static void rmdir_done(struct request *request, struct reader *body)
     }
     struct node *node = nodes_get(nodes, nodes_id_of(nodes, reply.attr.ino));
     if (node)
-        nodes_removed(node, &reply.attr);
+        nodes_saw(node, &reply.attr);
     name_changed(request, request->directories[0], reply.lease);
 }
 

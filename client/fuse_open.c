@@ -115,13 +115,15 @@ static void open_done(struct request *request, struct reader *body)
     after_reply(request, reply_open(request, NULL, &fi));
 }
 
-// In a removed directory the kernel finds nothing by itself: such an open is never asked about.
+// A removed directory is still what its process stands in, and empty (fuse_dir.c): the open has no number.
 static void open_failed(struct request *request, int error)
 {
-    if (!request->fuse || !request_removed(request, error)) {
-        request_fail(request, error);
+    struct fs_attr removed;
+    if (!request->fuse || !request_removed(request, error, &removed)) {
+        request_fail_by_handle(request, error);
         return;
     }
+    request->open_id = 0;
     struct fuse_file_info fi = file_info(request, NULL, 0);
     fuse_reply_open(request->fuse, &fi);
     request->fuse = NULL;

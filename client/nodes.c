@@ -5,6 +5,7 @@
 #include "fs/base/check.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 void nodes_init(struct nodes *nodes)
 {
@@ -53,7 +54,7 @@ static void drop_holds(struct nodes *nodes, struct node *node)
 
 static void node_free(struct node *node)
 {
-    free(node->removed);
+    free(node->seen);
     free(node);
 }
 
@@ -73,6 +74,8 @@ void nodes_free(struct nodes *nodes)
         node_free(node);
     }
     drop_holds(nodes, &nodes->root);
+    free(nodes->root.seen);
+    nodes->root.seen = NULL;
     while ((entry = table_first(&nodes->files))) {
         table_remove(&nodes->files, entry);
         file_free(CONTAINER_OF(entry, struct file, id));
@@ -136,12 +139,14 @@ static void let_go(struct nodes *nodes, struct node *node)
     node_free(node);
 }
 
-void nodes_removed(struct node *node, const struct fs_attr *attr)
+void nodes_saw(struct node *node, const struct fs_attr *attr)
 {
-    if (!node->removed)
-        node->removed = malloc(sizeof(*node->removed));
-    if (node->removed) // without memory it is ESTALE
-        *node->removed = *attr;
+    if (!S_ISDIR(attr->mode))
+        return;
+    if (!node->seen)
+        node->seen = malloc(sizeof(*node->seen));
+    if (node->seen) // without memory it is ESTALE
+        *node->seen = *attr;
 }
 
 void nodes_forget(struct nodes *nodes, struct node *node, uint64_t n_lookups)

@@ -288,10 +288,19 @@ void request_fail(struct request *request, int error)
     request->fuse = NULL;
 }
 
-const struct fs_attr *request_removed(const struct request *request, int error)
+void request_fail_by_handle(struct request *request, int error)
 {
-    const struct node *node = error == -ESTALE ? nodes_get(&request->mount->nodes, request->node_id) : NULL;
-    return node ? node->removed : NULL;
+    request_fail(request, error == -ENOENT ? -ESTALE : error);
+}
+
+bool request_removed(const struct request *request, int error, struct fs_attr *ret_attr)
+{
+    const struct node *node = error == -ENOENT ? nodes_get(&request->mount->nodes, request->node_id) : NULL;
+    if (!node || !node->seen)
+        return false;
+    *ret_attr = *node->seen;
+    ret_attr->nlink = 0;
+    return true;
 }
 
 void stat_of(const struct mount *mount, const struct fs_attr *attr, struct stat *ret_stat)
@@ -316,11 +325,13 @@ void stat_of(const struct mount *mount, const struct fs_attr *attr, struct stat 
 }
 
 // For how long the kernel may keep the attributes; 0: not at all.
-static double keep_attr(const struct request *request, fs_ino ino, uint8_t lease)
+static double keep_attr(const struct request *request, const struct fs_attr *attr, uint8_t lease)
 {
     struct mount *mount = request->mount;
-    struct node *node = nodes_get(&mount->nodes, nodes_id_of(&mount->nodes, ino));
-    if (!node || !(lease_granted(&mount->lease, ino, lease, request->call.again) & WIRE_LEASE_ATTR))
+    struct node *node = nodes_get(&mount->nodes, nodes_id_of(&mount->nodes, attr->ino));
+    if (node)
+        nodes_saw(node, attr);
+    if (!node || !(lease_granted(&mount->lease, attr->ino, lease, request->call.again) & WIRE_LEASE_ATTR))
         return 0;
     node->lease |= WIRE_LEASE_ATTR;
     return lease_seconds(&mount->lease, env_monotonic_ns(&mount->env));
@@ -350,7 +361,7 @@ void request_reply_attr(struct request *request, const struct fs_attr *attr, uin
     struct stat stat;
     stat_of(request->mount, attr, &stat);
     if (request->fuse)
-        fuse_reply_attr(request->fuse, &stat, keep_attr(request, attr->ino, lease));
+        fuse_reply_attr(request->fuse, &stat, keep_attr(request, attr, lease));
     request->fuse = NULL;
 }
 
@@ -362,7 +373,7 @@ static struct fuse_sx_time sx_time(struct fs_time time)
 void request_reply_statx(struct request *request, const struct fs_attr *attr, uint8_t lease)
 {
     struct stat stat;
-    double seconds = keep_attr(request, attr->ino, lease);
+    double seconds = keep_attr(request, attr, lease);
     stat_of(request->mount, attr, &stat);
     struct fuse_statx_out out = {.attr_valid = (uint64_t)seconds,
                                  .attr_valid_nsec = (uint32_t)((seconds - (double)(uint64_t)seconds) * 1e9),
@@ -395,7 +406,7 @@ void request_entry(const struct request *request, struct node *node, const wire_
     *ret_param = (struct fuse_entry_param){.ino = node->id.key};
     stat_of(request->mount, &entry->attr, &ret_param->attr);
     ret_param->entry_timeout = keep_name(request, lease);
-    ret_param->attr_timeout = traced ? keep_attr(request, entry->handle.ino, lease) : 0;
+    ret_param->attr_timeout = keep_attr(request, &entry->attr, traced ? lease : 0);
 }
 
 void request_reply_entry(struct request *request, const wire_entry *entry, uint8_t lease)

@@ -57,8 +57,11 @@ bool request_keeps_name(const struct request *request, fuse_ino_t directory_id, 
 // Success without anything to tell.
 void request_done_ok(struct request *request, struct reader *body);
 void request_fail(struct request *request, int error); // tells the caller
-// The error is that the directory `node_id` is no more, and it was removed here: what it was like. Else NULL.
-const struct fs_attr *request_removed(const struct request *request, int error);
+// The same of a call on an inode, whichever name led to it: the kernel walks to it again when it is no more.
+void request_fail_by_handle(struct request *request, int error);
+// The error is that the directory `node_id` is no more, which is still what its processes stand in. True:
+// what it was like when it was last seen, without a name.
+bool request_removed(const struct request *request, int error, struct fs_attr *ret_attr);
 // `lease` in these: as the server's answer has it.
 void request_reply_attr(struct request *request, const struct fs_attr *attr, uint8_t lease);
 void request_reply_statx(struct request *request, const struct fs_attr *attr, uint8_t lease); // to a STATX

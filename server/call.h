@@ -35,8 +35,10 @@ int call_malformed(struct call *call);
 // Was this session shown the inode, and does it still lie under its root, or has the session it open?
 // -ESTALE.
 int call_handle(struct call *call, wire_handle handle);
-// The same for what names are looked up, made or removed in, and what gets one more: having it open does not
-// help when it was moved out, or whoever holds a directory would climb out with it.
+// The same, but -ENOENT when the inode is no more.
+int call_handle_once(struct call *call, wire_handle handle);
+// The latter for what names are looked up, made or removed in, and what gets one more: having it open does
+// not help when it was moved out, or whoever holds a directory would climb out with it.
 int call_handle_inside(struct call *call, wire_handle handle);
 int call_inside(struct call *call, fs_ino ino);
 bool call_handle_is_ours(const struct call *call, wire_handle handle); // the first half alone

@@ -95,7 +95,9 @@ static int check_place(struct call *call, fs_ino ino, bool elsewhere)
     if (under || (result < 0 && result != -ENOENT))
         return result;
     // What was unlinked while this session has it open stays its own.
-    return (elsewhere || result == -ENOENT) && opened_here(call, ino) ? 0 : -ESTALE;
+    if ((elsewhere || result == -ENOENT) && opened_here(call, ino))
+        return 0;
+    return result == -ENOENT ? -ENOENT : -ESTALE;
 }
 
 int call_inside(struct call *call, fs_ino ino)
@@ -112,17 +114,21 @@ bool call_handle_is_ours(const struct call *call, wire_handle handle)
 static int check_handle(struct call *call, wire_handle handle, bool elsewhere)
 {
     int result = call_handle_is_ours(call, handle) ? check_place(call, handle.ino, elsewhere) : -ESTALE;
-    if (result == -ENOENT)
-        result = -ESTALE;
-    if (result == -ESTALE)
+    if (result == -ENOENT || result == -ESTALE)
         log_debug("stale", "session=%u ino=%llu op=%s", call->session->number, (unsigned long long)handle.ino,
                   wire_op_name(call->request->op));
     return result;
 }
 
-int call_handle(struct call *call, wire_handle handle)
+int call_handle_once(struct call *call, wire_handle handle)
 {
     return check_handle(call, handle, true);
+}
+
+int call_handle(struct call *call, wire_handle handle)
+{
+    int result = call_handle_once(call, handle);
+    return result == -ENOENT ? -ESTALE : result;
 }
 
 int call_handle_inside(struct call *call, wire_handle handle)

@@ -43,7 +43,8 @@ int op_getattr(struct call *call)
     CALL_DECODE(getattr);
     struct core_file *file;
     struct fs_attr attr;
-    int result = call_handle_or_open(call, request.handle, request.open_id, &file);
+    int result = request.open_id == 0 ? call_handle_once(call, request.handle)
+                                      : call_handle_or_open(call, request.handle, request.open_id, &file);
     if (result == 0)
         result = core_getattr(call->core, request.handle.ino, &attr);
     if (result < 0)
@@ -117,7 +118,7 @@ int op_setattr(struct call *call)
 int op_access(struct call *call)
 {
     CALL_DECODE(access);
-    int result = call_handle(call, request.handle);
+    int result = call_handle_once(call, request.handle);
     if (result == 0 && (request.mask & ~MAY_ALL))
         result = -EINVAL;
     if (result == 0 && (request.mask & FS_MAY_WRITE))
@@ -205,6 +206,8 @@ int op_link(struct call *call)
     int result = call_handle_inside(call, request.handle);
     if (result == 0)
         result = call_handle_inside(call, request.parent);
+    else if (result == -ENOENT)
+        result = -ESTALE;
     if (result == 0)
         result =
             core_link(call->core, &call->cred, request.handle.ino, request.parent.ino, request.name, &attr);

@@ -61,7 +61,7 @@ int op_open(struct call *call)
     CALL_DECODE(open);
     struct core_file *file;
     struct fs_attr attr;
-    int result = call_handle(call, request.handle);
+    int result = call_handle_once(call, request.handle);
     if (result == 0 && (request.flags & CREATE_FLAGS))
         result = -EINVAL;
     if (result == 0)

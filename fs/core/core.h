@@ -173,6 +173,7 @@ int core_sync_finish(struct core *core, struct store_sync *sync);
 // after.
 typedef bool core_visit_entry(void *context, struct fs_name name, uint64_t cookie, fs_ino ino, uint32_t type,
                               const struct fs_attr *attr);
+// -ENOENT: the directory was removed.
 int core_readdir(struct core *core, const struct core_file *directory, uint64_t cookie,
                  core_visit_entry *visit, void *context);
 

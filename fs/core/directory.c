@@ -47,7 +47,7 @@ int core_readdir(struct core *core, const struct core_file *directory, uint64_t 
     if (!(directory->flags & FS_OPEN_READ))
         return -EBADF;
     if (inode->stored.attr.nlink == 0)
-        return 0; // removed: as Linux, not even "." and ".."
+        return -ENOENT; // removed: as Linux, not even "." and ".."
     if (!visit_dots(core, inode, cookie, &listing, &result))
         return result;
     uint64_t after = cookie < COOKIE_DOT_DOT ? COOKIE_DOT_DOT : cookie;

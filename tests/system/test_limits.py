@@ -54,6 +54,18 @@ def opened(path, flags, mode=0o644):
     return "ok"
 
 
+def entries(fd):
+    """What getdents64(2) gives: how many bytes, or its error."""
+    return outcome(getdents, fd)
+
+
+def getdents(fd):
+    size = LIBC.getdents64(fd, ctypes.create_string_buffer(4096), 4096)
+    if size < 0:
+        raise OSError(ctypes.get_errno(), "getdents64")
+    return size
+
+
 def rename2(old, new, flags):
     if LIBC.renameat2(AT_FDCWD, os.fsencode(old), AT_FDCWD, os.fsencode(new), flags) != 0:
         raise OSError(ctypes.get_errno(), "renameat2")
@@ -228,44 +240,87 @@ class Renaming(InStep):
 class Removed(InStep):
     """A directory that goes while a process works in it."""
 
+    def elsewhere(self, top):
+        return self.b if top == self.a else top
+
     def test_working_directory(self):
-        def inside(top):
+        """Removed, or replaced by a rename, by this client or by another."""
+        def inside(top, remove):
             os.mkdir(top + "/d")
             os.chdir(top + "/d")
             before = os.stat(".")
-            os.rmdir(top + "/d")
+            remove(top)
             s = os.stat(".")
             same = [getattr(s, name) == getattr(before, name) for name in ("st_ino", "st_mode", "st_uid", "st_gid")]
             found = [outcome(*act) for act in ((os.listdir, "."), (os.getcwd,), (os.stat, "x"), (os.mkdir, "x"),
                      (opened, "x", os.O_CREAT | os.O_WRONLY), (os.symlink, "x", "y"), (os.access, ".", os.W_OK),
                      (os.rename, "../f", "x"), (os.link, "../f", "x"), (os.chdir, "."), (os.rmdir, "../d"))]
             fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
-            found.append((os.listdir(fd), os.fstat(fd).st_nlink, outcome(os.stat, "../f")[stat.ST_SIZE]))
+            found.append((os.listdir(fd), entries(fd), os.fstat(fd).st_nlink, outcome(os.stat, "../f")[stat.ST_SIZE]))
             os.close(fd)
             os.chdir("..")
-            return same, s.st_nlink, found, sorted(os.listdir("."))
+            listed = sorted(os.listdir("."))
+            if os.path.exists("d"):
+                os.rmdir("d")
+            return same, s.st_nlink, found, listed
+
+        def replace(top):
+            os.mkdir(top + "/e")
+            os.rename(top + "/e", top + "/d")
         for top in (self.host, self.a):
             write_file(top + "/f", b"text")
-        self.both(lambda top: in_child(inside, top))
+        for remove in (lambda top: os.rmdir(top + "/d"), lambda top: os.rmdir(self.elsewhere(top) + "/d"), replace,
+                       lambda top: replace(self.elsewhere(top))):
+            self.both(lambda top: in_child(inside, top, remove))
 
-    def test_an_enforced_identity_too(self):
-        own = ("--uid", "1000", "--gid", "1000", "--path", "/own", "--owner", "1000:1000", "--perm", "0700")
-        mount = self.mount(self.server.ap_create(self.fs, *own))
-        def inside():
-            os.mkdir(mount.path + "/d")
-            os.chdir(mount.path + "/d")
-            os.rmdir(mount.path + "/d")
-            os.chdir(".")
-            return os.stat(".").st_nlink, os.listdir("."), outcome(os.mkdir, "x")
-        self.assertEqual(in_child(inside), "(0, [], 'ENOENT')")
+    def test_open_directory(self):
+        """The same of one that is open, and not where the process is."""
+        def inside(top, remove):
+            os.mkdir(top + "/d")
+            fd = os.open(top + "/d", os.O_RDONLY | os.O_DIRECTORY)
+            remove(top)
+            found = [entries(fd), os.fstat(fd).st_nlink, os.stat(".", dir_fd=fd).st_nlink]
+            found += [outcome(lambda: act(fd)) for act in (
+                lambda fd: os.stat("x", dir_fd=fd), lambda fd: os.mkdir("x", dir_fd=fd), os.fsync,
+                lambda fd: os.close(os.open("x", os.O_CREAT | os.O_WRONLY, dir_fd=fd)), lambda fd: os.fchmod(fd, 0o700),
+                lambda fd: os.link("f", "d/x", src_dir_fd=fd, dst_dir_fd=fd))]
+            os.close(fd)
+            return found
+        for remove in (lambda top: os.rmdir(top + "/d"), lambda top: os.rmdir(self.elsewhere(top) + "/d")):
+            self.both(inside, remove)
 
-    def test_another_client_is_told_it_is_stale(self):
+    def test_moved_by_another_client(self):
         def inside():
             os.mkdir(self.a + "/d")
             os.chdir(self.a + "/d")
-            os.rmdir(self.b + "/d")
-            return outcome(os.stat, ".")
-        self.assertEqual(in_child(inside), "'ESTALE'")
+            os.rename(self.b + "/d", self.b + "/e")
+            opened("x", os.O_CREAT | os.O_WRONLY)
+            os.stat(self.a + "/e")
+            return os.getcwd() == self.a + "/e", os.listdir(self.b + "/e"), os.listdir(".")
+        self.assertEqual(in_child(inside), "(True, ['x'], ['x'])")
+
+    def test_a_path_descriptor_is_no_opener(self):
+        write_file(self.a + "/f", b"text")
+        fd = os.open(self.a + "/f", os.O_PATH)
+        self.addCleanup(os.close, fd)
+        with open(self.b + "/f", "rb"):
+            os.unlink(self.b + "/f")
+            self.assertEqual((os.fstat(fd).st_nlink, os.fstat(fd).st_size, read_file("/proc/self/fd/%d" % fd)), (0, 4, b"text"))
+        harness.wait_for(lambda: outcome(os.fstat, fd) == "ESTALE", 20)
+
+    def test_an_enforced_identity_too(self):
+        own = ("--uid", "1000", "--gid", "1000", "--path", "/own", "--owner", "1000:1000", "--perm", "0700")
+        access_point = self.server.ap_create(self.fs, *own)
+        mount = self.mount(access_point)
+        def inside():
+            os.mkdir(mount.path + "/d")
+            os.chdir(mount.path + "/d")
+            os.rmdir(by.path + "/d")
+            os.chdir(".")
+            return os.stat(".").st_nlink, os.listdir("."), outcome(os.mkdir, "x")
+        for by in (mount, self.mount(access_point)):
+            self.assertEqual(in_child(inside), "(0, [], 'ENOENT')")
+
 
 
 def atime(path):

@@ -412,7 +412,7 @@ class Refusals(Wire):
         self.c.unlink(self.dir, "f")
         self.assertEqual(self.c.getattr(self.f, 1).nlink, 0)
         self.c.release(1)
-        self.refused(errno.ESTALE, self.c.getattr, self.f)
+        self.refused(errno.ENOENT, self.c.getattr, self.f)
 
     def test_files_without_a_name(self):
         self.refused(errno.EINVAL, self.c.tmpfile, self.dir, 2, 0o644, raw.READ)

@@ -68,14 +68,15 @@ static void test_forgetting_more_than_was_looked_up_is_harmless(void **state)
     assert_null(nodes_get(nodes, 50));
 }
 
-static void test_what_was_removed_is_kept_until_it_is_forgotten(void **state)
+static void test_what_was_seen_of_a_directory_is_kept_until_it_is_forgotten(void **state)
 {
     struct nodes *nodes = *state;
     struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 50}, NODE_ROOT);
-    assert_null(node->removed);
-    nodes_removed(node, &(struct fs_attr){.ino = 50, .mode = S_IFDIR});
-    nodes_removed(node, &(struct fs_attr){.ino = 50, .mode = S_IFDIR | 0700});
-    assert_int_equal(node->removed->mode, S_IFDIR | 0700);
+    nodes_saw(node, &(struct fs_attr){.ino = 50, .mode = S_IFREG});
+    assert_null(node->seen);
+    nodes_saw(node, &(struct fs_attr){.ino = 50, .mode = S_IFDIR});
+    nodes_saw(node, &(struct fs_attr){.ino = 50, .mode = S_IFDIR | 0700});
+    assert_int_equal(node->seen->mode, S_IFDIR | 0700);
     nodes_forget(nodes, node, 1);
     assert_null(nodes_get(nodes, 50));
 }
@@ -261,7 +262,7 @@ int main(void)
         TEST(test_the_root_is_node_1_whatever_its_inode),
         TEST(test_a_node_lives_until_it_is_forgotten),
         TEST(test_forgetting_more_than_was_looked_up_is_harmless),
-        TEST(test_what_was_removed_is_kept_until_it_is_forgotten),
+        TEST(test_what_was_seen_of_a_directory_is_kept_until_it_is_forgotten),
         TEST(test_an_open_file_keeps_its_node),
         TEST(test_release_drops_what_was_locked_through_it),
         TEST(test_held_ranges_are_those_of_a_model),
