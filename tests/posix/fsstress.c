@@ -34,6 +34,9 @@ static struct options {
     bool restarts, enforced;
 } options = {.steps = UINT64_MAX, .blur = UINT64_MAX, .skip = UINT64_MAX};
 
+static int host_directory = -1; // of which this program never reads: it tells whether somebody else does
+static uint64_t given_up = UINT64_MAX; // the round that goes no further
+
 static struct side mount = {.tops = {-1, -1}, .slots = {-1, -1, -1, -1}};
 static struct side host = {.tops = {-1, -1}, .slots = {-1, -1, -1, -1}};
 
@@ -84,8 +87,39 @@ static int make_top(const char *below)
     return top;
 }
 
+// --- others who read the host's directory ---
+
+// An access time that any read moves. Whoever walks the tree reads this directory before those below it.
+static void host_watch(const char *directory)
+{
+    const struct timespec long_ago[2] = {{.tv_sec = 1}, {.tv_nsec = UTIME_OMIT}};
+    if (host_directory < 0)
+        host_directory = open(directory, O_RDONLY | O_DIRECTORY);
+    if (host_directory < 0 || futimens(host_directory, long_ago) < 0)
+        history_broken(directory);
+}
+
+// Then access times below it are not this program's alone, and the round has to be given up.
+static bool host_was_read(void)
+{
+    struct stat stat;
+    if (fstat(host_directory, &stat) < 0)
+        history_broken("the host's directory");
+    return stat.st_atime != 1;
+}
+
+static void differ(const char *differs, const char *when, unsigned through)
+{
+    if (!difference_is_of_access() || !host_was_read())
+        history_differ("%s through mount %u: %s", when, through, differs);
+    printf("fsstress: step %llu: somebody else has read the host's directory: the round is given up\n",
+           (unsigned long long)history_current());
+    given_up = history_current() / ROUND_STEPS;
+}
+
 static void start_round(char *const directories[3])
 {
+    host_watch(directories[2]);
     for (unsigned slot = 0; slot < SLOTS; slot++) {
         slot_close(&mount, slot);
         slot_close(&host, slot);
@@ -110,7 +144,7 @@ static void compare_trees(void)
     for (unsigned i = options.enforced ? 1 : 0; i < MOUNTS; i++) { // the enforced user does not see all
         const char *differs = trees_differ(mount.tops[i], host.tops[i]);
         if (differs != NULL)
-            history_differ("whole tree through mount %u: %s", i, differs);
+            differ(differs, "whole tree", i);
     }
 }
 
@@ -164,19 +198,22 @@ static void step(uint64_t number, const struct op *op)
     if (differs == NULL)
         differs = contents_differ(op, &mount, &host, other);
     if (differs != NULL)
-        history_differ("after it, through mount %u: %s", other, differs);
+        differ(differs, "after it,", other);
 }
 
 static uint64_t run(char *const directories[3])
 {
     double end = options.seconds > 0 ? now_seconds() + options.seconds : 1e300;
-    uint64_t first = options.from - options.from % ROUND_STEPS, number = first;
+    uint64_t first = options.from - options.from % ROUND_STEPS, number = first, n_done = 0;
     struct dice dice = {0};
     for (; number < options.steps && now_seconds() < end; number++) {
         if (number % ROUND_STEPS == 0) {
             dice.state = options.seed * 0x100000001b3 + number;
             start_round(directories);
         }
+        if (number / ROUND_STEPS == given_up)
+            continue;
+        n_done++;
         struct op op;
         op_draw(&op, &dice);
         op_restrict(&op, options.restarts, options.enforced);
@@ -187,8 +224,9 @@ static uint64_t run(char *const directories[3])
         if (number % TREE_STEPS == TREE_STEPS - 1)
             compare_trees();
     }
-    compare_trees();
-    return number - first;
+    if (number > first && (number - 1) / ROUND_STEPS != given_up)
+        compare_trees();
+    return n_done;
 }
 
 static void parse(int argc, char **argv)

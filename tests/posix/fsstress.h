@@ -129,6 +129,7 @@ struct content {
 
 // The text of a difference, valid until the next.
 const char *difference(const char *format, ...) __attribute__((format(printf, 1, 2)));
+bool difference_is_of_access(void); // the last one: of an access time, and of nothing else
 
 uint64_t digest_add(uint64_t digest, const void *data, size_t n);
 uint64_t digest_file(int fd);      // its whole content

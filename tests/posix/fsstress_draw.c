@@ -119,6 +119,15 @@ void op_draw(struct op *op, struct dice *dice)
     op->times[1] = draw_time(dice);
 }
 
+// Where the server alone checks permission, the kernel finds a directory's own `.` without asking whether it
+// may be searched.
+static void cut_dot(char *path)
+{
+    size_t n = strlen(path);
+    if (n > 2 && strcmp(path + n - 2, "/.") == 0)
+        path[n - 2] = 0;
+}
+
 void op_restrict(struct op *op, bool restarts, bool enforced)
 {
     if (restarts && (op->kind->uses & USES_SLOT)) // what its user may no longer open is not claimed again
@@ -132,6 +141,10 @@ void op_restrict(struct op *op, bool restarts, bool enforced)
     if ((op->kind->uses & USES_SLOT) && (op->slot < ENFORCED_SLOTS) != (op->user == ENFORCED_USER))
         op->user = op->slot < ENFORCED_SLOTS ? ENFORCED_USER : 0;
     op->through = op->user == ENFORCED_USER ? 0 : 1;
+    if (op->user == ENFORCED_USER) {
+        cut_dot(op->path);
+        cut_dot(op->other_path);
+    }
 }
 
 void op_tell(const struct op *op, char *text, size_t n)

@@ -25,16 +25,28 @@ enum {
     TICK_NS = 20 * 1000 * 1000
 };
 
-static bool blurred;
+static bool blurred, of_access;
 
 const char *difference(const char *format, ...)
 {
     static char text[4000];
     va_list arguments;
+    of_access = false;
     va_start(arguments, format);
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     return text;
+}
+
+static const char *access_difference(const char *text)
+{
+    of_access = true;
+    return text;
+}
+
+bool difference_is_of_access(void)
+{
+    return of_access;
 }
 
 void look_blur(void)
@@ -192,9 +204,9 @@ const char *stat_differs(const struct statx *ours, const struct statx *theirs, c
     SAME(stx_ctime);
 #undef SAME
     if (access_differs(ours, theirs))
-        return difference("%s: stx_atime is %lld.%09u on the mount, %lld.%09u on the host", what,
-                          ours->stx_atime.tv_sec, ours->stx_atime.tv_nsec, theirs->stx_atime.tv_sec,
-                          theirs->stx_atime.tv_nsec);
+        return access_difference(difference("%s: stx_atime is %lld.%09u on the mount, %lld.%09u on the host",
+                                            what, ours->stx_atime.tv_sec, ours->stx_atime.tv_nsec,
+                                            theirs->stx_atime.tv_sec, theirs->stx_atime.tv_nsec));
     return NULL;
 }
 
@@ -234,10 +246,10 @@ static const char *which_moved(const struct op *op, const struct look before[2],
     // tell again.
     bool fresh = now_ns() - ns_of(&after[1].stat.stx_atime) < TICK_NS;
     if (a[0] && !a[1] && !fresh && !read_would_tell(&before[0].stat))
-        return difference("%s: atime changed on the mount only", what);
+        return access_difference(difference("%s: atime changed on the mount only", what));
     if (S_ISDIR(after[0].stat.stx_mode) && a[1] && !a[0] && read_would_tell(&before[0].stat) &&
         near_now(&after[1].stat.stx_atime))
-        return difference("%s: atime changed on the host only", what);
+        return access_difference(difference("%s: atime changed on the host only", what));
     return NULL;
 }
 
