@@ -279,13 +279,15 @@ static void clear_way_of_waiters(struct hosted *hosted)
 
 bool attached_changed(const struct attached *attached)
 {
-    return attached->expired != attached->kept_expired || attached->missed != attached->kept_missed;
+    return attached->expired != attached->kept_expired || attached->missed != attached->kept_missed ||
+           attached->unsettled != attached->kept_unsettled;
 }
 
 void attached_keep(struct attached *attached)
 {
     attached->kept_expired = attached->expired;
     attached->kept_missed = attached->missed;
+    attached->kept_unsettled = attached->unsettled;
     if (list_empty(&attached->changed))
         list_push(&attached->hosted->changed, &attached->changed);
 }
@@ -298,6 +300,7 @@ static void look_at(struct attached *attached, uint64_t now_ms, uint64_t paused_
     uint64_t silent_ms = now_ms - attached->heard_ms;
     if (!attached->expired && silent_ms >= hosted->shard->options->lease_ms)
         expire(attached);
+    attached->unsettled = attached->unsettled_then || leases_unsettled(attached);
     if (attached->expired && silent_ms >= HOSTED_COURTESY_MS)
         attached_revoke(attached, "nothing was heard of it for a day");
     else if (attached_changed(attached))

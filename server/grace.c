@@ -55,6 +55,8 @@ bool grace_parks(const struct attached *attached, const struct frame *frame)
     case WIRE_FSYNC:
     case WIRE_SETTLE: // those who are missing may still keep what written pages have made old
         return true;
+    case WIRE_READ: // who is missing could go on showing what was there before
+        return claiming || attached->hosted->unsettled_before;
     case WIRE_OPEN:
         return claiming || truncates(frame);
     default:

@@ -52,6 +52,7 @@ struct hosted {
     size_t n_unclaimed;      // sessions from before the start that have not claimed what they held
     struct table relocked;   // inodes locked since by others, as long as there are such sessions
     bool missed_told;        // they all have `missed`
+    bool unsettled_before;   // at the start others may have kept what written pages had made old
     struct table forgotten;  // sessions that ended, by id, whose records are still in the store
     struct list changed;     // sessions whose records in the store are not what they should be
     // --durability strict: replies wait for a sync that covers them
@@ -84,14 +85,16 @@ struct attached {
     uint64_t hello_ns; // server's clock
     bool lost;         // by a power loss: cannot be resumed, its client may claim under a new session
     bool expired;
-    bool missed;                    // while it was away after a restart, others locked what it may have held
-    bool missed_before;             // that was in an earlier run, and nobody knows what they locked
-    bool kept_expired, kept_missed; // as the store has it, or is owed it
-    struct list changed;            // in hosted->changed
-    uint64_t heard_ms;              // loop time
-    size_t owed;                    // reply bytes made and not yet given to a connection
-    unsigned n_requests;            // that point here
-    struct lease_holder *holder;    // owned; NULL: it keeps nothing
+    bool missed;         // while it was away after a restart, others locked what it may have held
+    bool missed_before;  // that was in an earlier run, and nobody knows what they locked
+    bool unsettled;      // others may keep bytes that pages which it wrote have made old
+    bool unsettled_then; // that was in an earlier run: who kept them over the start does not know of it
+    bool kept_expired, kept_missed, kept_unsettled; // as the store has it, or is owed it
+    struct list changed;                            // in hosted->changed
+    uint64_t heard_ms;                              // loop time
+    size_t owed;                                    // reply bytes made and not yet given to a connection
+    unsigned n_requests;                            // that point here
+    struct lease_holder *holder;                    // owned; NULL: it keeps nothing
     struct debts debts;
     struct list parked;  // struct request: waiting for others to drop something, or resumed
     size_t parked_bytes; // of their frames
@@ -223,6 +226,7 @@ void leases_tell_again(struct attached *attached); // it has a connection again
 void leases_end(struct attached *attached, bool lingers);
 void leases_expire(struct attached *attached);
 void leases_reclaimed(struct attached *attached);
+bool leases_unsettled(const struct attached *attached); // somebody has yet to drop what its pages made old
 bool leases_frame(struct attached *attached, const struct frame *frame); // false: malformed
 
 // --- op_open.c, op_lock.c ---

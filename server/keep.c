@@ -8,10 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RECORD_VERSION 1u
-#define RECORD_EXPIRED (1u << 0) // nothing was heard of it for a lease time
-#define RECORD_LOST    (1u << 1) // power loss: it may claim what it held, under a new session
-#define RECORD_MISSED  (1u << 2) // others may have locked what it held
+#define RECORD_VERSION   1u
+#define RECORD_EXPIRED   (1u << 0) // nothing was heard of it for a lease time
+#define RECORD_LOST      (1u << 1) // power loss: it may claim what it held, under a new session
+#define RECORD_MISSED    (1u << 2) // others may have locked what it held
+#define RECORD_UNSETTLED (1u << 3) // others may keep bytes that pages which it wrote have made old
 
 _Static_assert(32 + FS_ID_SIZE + SESSION_TEXT_SIZE + 4 * FS_GROUPS_MAX <= STORE_SESSION_PART_MAX,
                "a record fits in a part");
@@ -45,7 +46,8 @@ static size_t encode(const struct attached *attached, uint8_t *bytes, size_t roo
     struct writer writer = writer_on(bytes, room);
     write_u8(&writer, RECORD_VERSION);
     write_u8(&writer, (attached->expired ? RECORD_EXPIRED : 0) | (attached->lost ? RECORD_LOST : 0) |
-                          (attached->missed ? RECORD_MISSED : 0));
+                          (attached->missed ? RECORD_MISSED : 0) |
+                          (attached->unsettled ? RECORD_UNSETTLED : 0));
     write_u64(&writer, session->id_high);
     write_u64(&writer, session->root);
     write_u8(&writer, identity->how);
@@ -219,6 +221,8 @@ static int load_session(struct load *load, uint64_t id, struct reader record)
     attached_set_root(attached, root);
     attached->expired = attached->kept_expired = flags & RECORD_EXPIRED;
     attached->missed = attached->kept_missed = attached->missed_before = flags & RECORD_MISSED;
+    attached->unsettled = attached->kept_unsettled = attached->unsettled_then = flags & RECORD_UNSETTLED;
+    load->hosted->unsettled_before |= attached->kept_unsettled;
     if (attached->expired)
         atomic_fetch_sub(&load->hosted->place->sessions, 1);
     attached->lost = (flags & RECORD_LOST) || !load->hosted->log_continuous;

@@ -71,6 +71,17 @@ static const struct recall_ops recall_ops = {.tell = tell, .go_on = go_on, .over
 
 // --- what core asks ---
 
+// Should the server stop before it is settled, the next one is to know: that is kept with the write.
+static int ask_of_pages(struct attached *attached, const struct core_change *changes, size_t n)
+{
+    struct hosted *hosted = attached->hosted;
+    int result = recall_tell(&hosted->recall, attached->holder, &attached->debts, changes, n, now_ms(hosted));
+    attached->unsettled |= leases_unsettled(attached);
+    if (attached->unsettled && !attached->kept_unsettled)
+        attached_keep(attached);
+    return result;
+}
+
 static int ask(void *context, const struct core_change *changes, size_t n)
 {
     struct hosted *hosted = context;
@@ -79,7 +90,7 @@ static int ask(void *context, const struct core_change *changes, size_t n)
         return recall_tell(&hosted->recall, NULL, NULL, changes, n, now_ms(hosted));
     struct attached *attached = request->attached;
     if (request->pages)
-        return recall_tell(&hosted->recall, attached->holder, &attached->debts, changes, n, now_ms(hosted));
+        return ask_of_pages(attached, changes, n);
     return recall_ask(&hosted->recall, attached->holder, &request->wait, changes, n, now_ms(hosted));
 }
 
@@ -142,6 +153,11 @@ void leases_expire(struct attached *attached)
     struct hosted *hosted = attached->hosted;
     if (attached->holder && recall_expire(&hosted->recall, attached->holder) && attached->client)
         conn_close(attached->client->conn, "its leases have ended");
+}
+
+bool leases_unsettled(const struct attached *attached)
+{
+    return attached->debts.by_inode.count > 0;
 }
 
 void leases_reclaimed(struct attached *attached)

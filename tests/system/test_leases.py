@@ -717,6 +717,38 @@ class Restart(Leases):
         self.back(self.reader).call("reclaimed")
         self.assertEqual(sorted(writer.receive()[1] for _ in range(2)), [6, 7])
 
+    def test_new_bytes_are_not_told_while_somebody_may_show_the_old(self):
+        """Pages were written and not settled: until all have said what they keep, nobody is told of the bytes, however often
+        the server restarts."""
+        self.reader.open(self.file, 1)
+        self.reader.read(1, 0, 100, keep=1)
+        self.answered(self.writer, "write", write_body(1, 0, b"new", pages=1))
+        third = self.client(want_leases=1)
+        for _ in range(2):
+            self.crash()
+            third = self.back(third)
+            third.call("reopen", handle(self.file) + u64(1) + u32(raw.READ))
+            third.call("reclaimed")
+            self.waits(third, "read", read_body(1, 0, 100), 6)
+        self.back(self.writer).call("reclaimed")
+        reader = self.back(self.reader)
+        reader.kept(self.file[0])
+        reader.call("reclaimed")
+        asked = self.told(reader, self.file, DROP_DATA)
+        third.call("ping", slot=120)
+        reader.drop(asked)
+        self.assertIn(b"new", third.reply(6))
+
+    def test_bytes_that_all_agree_on_are_told_in_grace(self):
+        third = self.client(want_leases=1)
+        self.crash()
+        third = self.back(third)
+        third.call("reopen", handle(self.file) + u64(1) + u32(raw.READ))
+        third.call("reclaimed")
+        self.assertEqual(third.read(1, 0, 100), b"old")
+        for client in (self.reader, self.writer):
+            self.back(client).call("reclaimed")
+
     def test_a_server_that_stops_answers_no_request_that_waits(self):
         self.reader.getattr(self.file)
         self.waits(self.writer, "setattr", setattr_body(self.file, CHMOD, 0o600))
