@@ -11,6 +11,7 @@
 #define MS            1000000ull // ns
 #define NAMES_WAIT_MS 50u        // for a directory's lock, then all names go
 #define FORGET_ROOM   64u
+#define HANDLES_SIZE  (WIRE_INODES_MAX * 2 * sizeof(uint64_t)) // of as many as fit in one kept
 
 struct recall {
     struct list node; // in mount->recalls, the oldest first
@@ -440,15 +441,11 @@ void recall_welcome(struct mount *mount, const struct wire_hello_reply *reply, b
     }
 }
 
-static void tell_kept(struct mount *mount, const uint64_t *ids, size_t n)
+static void tell_kept(struct mount *mount, const uint8_t *handles, size_t n)
 {
-    uint8_t body[sizeof(uint32_t) + WIRE_INODES_MAX * sizeof(uint64_t)],
-        inodes[WIRE_INODES_MAX * sizeof(uint64_t)];
-    struct writer writer = writer_on(inodes, sizeof(inodes));
-    for (size_t i = 0; i < n; i++)
-        write_u64(&writer, ids[i]);
-    writer = writer_on(body, sizeof(body));
-    struct wire_kept_event kept = {.inodes = {.bytes = inodes, .length = (uint32_t)(n * sizeof(uint64_t))}};
+    uint8_t body[sizeof(uint32_t) + HANDLES_SIZE];
+    struct writer writer = writer_on(body, sizeof(body));
+    struct wire_kept_event kept = {.handles = {.bytes = handles, .length = (uint32_t)n}};
     wire_put_kept_event(&writer, &kept);
     (void)rpc_tell(mount->rpc, WIRE_KEPT, body, sizeof(body) - writer.left);
 }
@@ -456,20 +453,21 @@ static void tell_kept(struct mount *mount, const uint64_t *ids, size_t n)
 void recall_claim(struct mount *mount)
 {
     const struct table *nodes = &mount->nodes.by_id;
-    uint64_t ids[WIRE_INODES_MAX];
-    size_t n = 0;
+    uint8_t handles[HANDLES_SIZE];
+    struct writer writer = writer_on(handles, sizeof(handles));
     for (struct table_node *entry = table_first(nodes); entry; entry = table_next(nodes, entry)) {
         const struct node *node = CONTAINER_OF(entry, struct node, id);
         if (!(node->lease & WIRE_LEASE_DATA))
             continue;
-        ids[n++] = node->handle.ino;
-        if (n == ARRAY_LEN(ids)) {
-            tell_kept(mount, ids, n);
-            n = 0;
-        }
+        write_u64(&writer, node->handle.ino);
+        write_u64(&writer, node->handle.mac);
+        if (writer.left > 0)
+            continue;
+        tell_kept(mount, handles, sizeof(handles));
+        writer = writer_on(handles, sizeof(handles));
     }
-    if (n > 0)
-        tell_kept(mount, ids, n);
+    if (writer.left < sizeof(handles))
+        tell_kept(mount, handles, sizeof(handles) - writer.left);
 }
 
 // --- time ---

@@ -6,6 +6,7 @@
 #include "server/metrics.h"
 
 #define INVALIDATE_ROOM (64u + FS_NAME_MAX)
+#define HANDLE_SIZE     (2 * sizeof(uint64_t))
 
 _Static_assert(CORE_CHANGE_ATTR == WIRE_DROP_ATTR && CORE_CHANGE_NAME == WIRE_DROP_NAME &&
                    CORE_CHANGE_NAMES == WIRE_DROP_NAMES && CORE_CHANGE_DATA == WIRE_DROP_DATA &&
@@ -168,10 +169,11 @@ void leases_reclaimed(struct attached *attached)
 
 // --- frames outside of the slots ---
 
-static bool take_inodes(wire_bytes inodes, struct reader *ret_inodes)
+// At most WIRE_INODES_MAX of them.
+static bool take_each(wire_bytes bytes, size_t size, struct reader *ret_each)
 {
-    *ret_inodes = reader_on(inodes.bytes, inodes.length);
-    return inodes.length % sizeof(fs_ino) == 0 && inodes.length <= WIRE_INODES_MAX * sizeof(fs_ino);
+    *ret_each = reader_on(bytes.bytes, bytes.length);
+    return bytes.length % size == 0 && bytes.length <= WIRE_INODES_MAX * size;
 }
 
 static bool dropped(struct attached *attached, struct reader body)
@@ -200,14 +202,18 @@ static bool kept(struct attached *attached, struct reader body)
     struct hosted *hosted = attached->hosted;
     struct lease_holder *holder = attached->holder;
     struct wire_kept_event event;
-    struct reader inodes;
-    if (wire_get_kept_event(&body, &event) < 0 || !take_inodes(event.inodes, &inodes))
+    struct reader handles;
+    if (wire_get_kept_event(&body, &event) < 0 || !take_each(event.handles, HANDLE_SIZE, &handles))
         return false;
     bool counts = holder && hosted->grace && attached->claim == CLAIM_UNDERWAY && !attached->lost &&
                   hosted->log_continuous;
     bool fits = true;
-    while (counts && fits && inodes.left > 0)
-        fits = recall_keep(&hosted->recall, holder, read_u64(&inodes));
+    while (counts && fits && handles.left > 0) {
+        fs_ino ino = read_u64(&handles);
+        // Of what it was not shown it is not to learn when that changes.
+        if (attach_handle(attached->session->identity.handle_key, ino).mac == read_u64(&handles))
+            fits = recall_keep(&hosted->recall, holder, ino);
+    }
     return fits; // else it is more than it can have been given
 }
 
@@ -231,7 +237,7 @@ int op_forget(struct call *call)
     CALL_DECODE(forget);
     struct reader inodes;
     struct lease_holder *holder = call->request->attached->holder;
-    if (!take_inodes(request.inodes, &inodes))
+    if (!take_each(request.inodes, sizeof(fs_ino), &inodes))
         return call_malformed(call);
     while (holder && inodes.left > 0)
         recall_forget(&call->hosted->recall, holder, read_u64(&inodes));

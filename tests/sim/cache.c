@@ -15,7 +15,7 @@
 #define DROP_MAX_MS 600u // for dropping registers, when the session or the server's log was lost
 
 struct cached_register {
-    fs_ino ino; // 0: not known yet
+    wire_handle handle; // ino 0: not known yet
     bool kept;
     uint64_t value;
     unsigned n_reads; // that may be kept, under way
@@ -139,17 +139,19 @@ void cache_welcome(unsigned client, const struct wire_hello_reply *reply)
 void cache_claim(unsigned client)
 {
     struct cache *cache = &caches[client];
-    uint8_t bytes[sizeof(uint32_t) + CACHE_REGISTERS * sizeof(fs_ino)];
-    fs_ino inodes[CACHE_REGISTERS];
+    uint8_t bytes[sizeof(uint32_t) + CACHE_REGISTERS * sizeof(wire_handle)];
+    wire_handle handles[CACHE_REGISTERS];
     uint32_t n = 0;
     for (size_t i = 0; i < CACHE_REGISTERS; i++) {
         if (cache->registers[i].kept)
-            inodes[n++] = cache->registers[i].ino;
+            handles[n++] = cache->registers[i].handle;
     }
     struct writer body = writer_on(bytes, sizeof(bytes));
-    write_u32(&body, n * (uint32_t)sizeof(*inodes));
-    for (uint32_t i = 0; i < n; i++)
-        write_u64(&body, inodes[i]);
+    write_u32(&body, n * (uint32_t)sizeof(*handles));
+    for (uint32_t i = 0; i < n; i++) {
+        write_u64(&body, handles[i].ino);
+        write_u64(&body, handles[i].mac);
+    }
     if (n > 0 && rpc_tell(cache->rpc, WIRE_KEPT, bytes, sizeof(bytes) - body.left) < 0)
         drop_registers(cache);
 }
@@ -197,7 +199,7 @@ void cache_invalidate(unsigned client, const struct wire_invalidate_event *event
     }
     for (size_t i = 0; i < CACHE_REGISTERS && (event->what & WIRE_DROP_DATA); i++) {
         struct cached_register *reg = &cache->registers[i];
-        if (reg->ino != event->ino)
+        if (reg->handle.ino != event->ino)
             continue;
         drop_register(reg);
         if (reg->n_reads == 0)
@@ -219,10 +221,10 @@ bool cache_register(unsigned client, unsigned object, uint64_t *ret_value)
     return reg->kept;
 }
 
-struct cache_look cache_read_begins(unsigned client, unsigned object, fs_ino ino)
+struct cache_look cache_read_begins(unsigned client, unsigned object, wire_handle handle)
 {
     struct cached_register *reg = &caches[client].registers[object];
-    reg->ino = ino;
+    reg->handle = handle;
     struct cache_look look = {.epoch = reg->epoch,
                               .keep = reg->n_owed == 0 && reg->n_writes == 0 && !caches[client].dropping};
     reg->n_reads += look.keep;

@@ -25,7 +25,7 @@ bool cache_has_dropped(unsigned client); // nothing that is kept is of before a 
 void cache_invalidate(unsigned client, const struct wire_invalidate_event *event);
 
 bool cache_register(unsigned client, unsigned object, uint64_t *ret_value); // false: not kept
-struct cache_look cache_read_begins(unsigned client, unsigned object, fs_ino ino);
+struct cache_look cache_read_begins(unsigned client, unsigned object, wire_handle handle);
 void cache_read_ends(unsigned client, unsigned object, struct cache_look look, bool given, uint64_t value);
 void cache_write_begins(unsigned client, unsigned object, bool pages);
 void cache_write_ends(unsigned client, unsigned object, bool pages);

@@ -186,7 +186,7 @@ static void use_register(struct job *job)
         return;
     }
     if (job->kind == JOB_READ) {
-        job->look = cache_read_begins(job->client, job->object, job->open.handle.ino);
+        job->look = cache_read_begins(job->client, job->object, job->open.handle);
         SEND(job, read, READ, register_done, .open_id = job->open.id, .n = sizeof(job->value),
              .keep = job->look.keep);
         return;

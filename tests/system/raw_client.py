@@ -289,8 +289,8 @@ class Client:
     def cleared(self, generation=None):
         self.send(frame(OPS["cleared"], body=u64(self.welcome.generation if generation is None else generation)))
 
-    def kept(self, *inodes):
-        self.send(frame(OPS["kept"], body=blob(b"".join(u64(ino) for ino in inodes))))
+    def kept(self, *handles):
+        self.send(frame(OPS["kept"], body=blob(b"".join(handle(h) for h in handles))))
 
     def forget(self, *inodes):
         self.call("forget", blob(b"".join(u64(ino) for ino in inodes)))

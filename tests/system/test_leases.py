@@ -529,14 +529,14 @@ class Connections(Leases):
         self.reader.send(raw.frame(raw.OPS["dropped"], body=u64(77)))
         self.reader.cleared(self.reader.welcome.generation + 1)
         self.reader.cleared()  # of the generation that it has: nothing before it
-        self.reader.kept(self.file[0])
+        self.reader.kept(self.file)
         self.waits(self.writer, "setattr", setattr_body(self.file, CHMOD, 0o600))
         self.reader.drop(self.told(self.reader, self.file, DROP_ATTR))
         self.writer.reply(5)
 
     def test_malformed_events_are_the_end(self):
-        for op, body in (("dropped", b""), ("dropped", bytes(9)), ("cleared", bytes(7)), ("kept", raw.blob(bytes(7))),
-                         ("kept", raw.blob(bytes(8 * 4097))), ("kept", u32(8))):
+        for op, body in (("dropped", b""), ("dropped", bytes(9)), ("cleared", bytes(7)), ("kept", raw.blob(bytes(8))),
+                         ("kept", raw.blob(bytes(16 * 4097))), ("kept", u32(8))):
             with self.subTest(op=op, n=len(body)):
                 client = self.client(want_leases=1)
                 client.send(raw.frame(raw.OPS[op], body=body))
@@ -673,7 +673,7 @@ class Restart(Leases):
         self.crash()
         reader, writer = self.back(self.reader), self.back(self.writer)
         self.assertNotEqual(reader.welcome.generation, self.reader.welcome.generation)
-        reader.kept(self.file[0])
+        reader.kept(self.file)
         for client in (reader, writer):
             client.call("reopen", handle(self.file) + u64(1) + u32(raw.READ | (raw.WRITE if client is writer else 0)))
             client.call("reclaimed")
@@ -696,15 +696,27 @@ class Restart(Leases):
         self.reader.read(1, 0, 100, keep=1)
         self.crash()
         reader, writer = self.back(self.reader), self.back(self.writer)
-        for first in range(0, 80000, INODES_MAX):
-            reader.kept(*range(1000000 + first, 1000000 + first + INODES_MAX))
-        reader.kept(self.file[0])
+        for _ in range(20):
+            reader.kept(*[self.file] * INODES_MAX)
+        reader.kept(self.file)
         for client in (reader, writer):
             client.call("reopen", handle(self.file) + u64(1) + u32(raw.READ | (raw.WRITE if client is writer else 0)))
             client.call("reclaimed")
         self.waits(writer, "write", write_body(1, 0, b"new"))
         reader.drop(self.told(reader, self.file, DROP_DATA))
         writer.reply(5)
+
+    def test_what_it_was_not_shown_nobody_keeps(self):
+        """Or it would learn when that changes."""
+        self.crash()
+        reader, writer = self.back(self.reader), self.back(self.writer)
+        reader.kept((self.file[0], self.file[1] ^ 1))
+        for client in (reader, writer):
+            client.call("reclaimed")
+        writer.open(self.file, 2, raw.READ | raw.WRITE)
+        self.answered(writer, "write", write_body(2, 0, b"new"))
+        reader.call("ping", slot=120)
+        self.assertEqual(reader.invalidates, [])
 
     def test_settling_waits_for_everybody_to_have_come_back(self):
         self.reader.getattr(self.file)
@@ -732,7 +744,7 @@ class Restart(Leases):
             self.waits(third, "read", read_body(1, 0, 100), 6)
         self.back(self.writer).call("reclaimed")
         reader = self.back(self.reader)
-        reader.kept(self.file[0])
+        reader.kept(self.file)
         reader.call("reclaimed")
         asked = self.told(reader, self.file, DROP_DATA)
         third.call("ping", slot=120)
@@ -768,7 +780,7 @@ class Restart(Leases):
         for client in (reader, writer):
             client.call("reopen", handle(self.file) + u64(1) + u32(raw.READ | (raw.WRITE if client is writer else 0)))
             client.call("reclaimed")
-        reader.kept(self.file[0])  # too late
+        reader.kept(self.file)  # too late
         reader.call("ping", slot=120)
         self.answered(writer, "write", write_body(1, 0, b"new"))
 
