@@ -44,6 +44,8 @@ struct lease_holder {
     uint64_t generation;          // not 0
     bool cleared;                 // the client keeps nothing of a generation before
     uint64_t ends_ms;             // when its leases end, answered or not; 0: not yet known
+    uint64_t overdue_ms;          // when it last had not answered for a lease time; 0: never
+    uint64_t rests_until_ms;      // it makes a habit of that, and is given nothing before
 };
 
 struct lease {

@@ -492,10 +492,15 @@ static void make_room(struct recall *recall, struct lease_holder *holder, uint64
     }
 }
 
+static bool may_keep(const struct lease_holder *holder, uint64_t now_ms)
+{
+    return holder && holder->cleared && now_ms >= holder->rests_until_ms;
+}
+
 static bool give(struct recall *recall, struct lease_holder *holder, const struct core_change *want,
                  uint32_t bits, const struct recall_wait *own, uint64_t now_ms)
 {
-    if (!holder || !holder->cleared || is_asked(holder, want) || tree_pends(recall, holder, own) ||
+    if (!may_keep(holder, now_ms) || is_asked(holder, want) || tree_pends(recall, holder, own) ||
         change_pends(recall, want, own))
         return false;
     if (lease_add(&recall->leases, holder, want->ino, bits, false))
@@ -548,7 +553,7 @@ int recall_give_data(struct recall *recall, struct lease_holder *holder, fs_ino 
                      uint64_t now_ms)
 {
     const struct core_change want = {.ino = ino, .what = CORE_CHANGE_DATA};
-    if (!holder || !holder->cleared)
+    if (!may_keep(holder, now_ms))
         return 0;
     if (!lease_has(holder, ino, LEASE_DATA) && change_pends(recall, &want, NULL)) {
         list_push(&pending_get(recall, ino)->readers, &wait->queued);
@@ -699,6 +704,15 @@ static void shift(struct lease_holder *holder, uint64_t paused_ms)
         LIST_ENTRY(node, struct recall_ask, in_holder)->asked_ms += paused_ms;
 }
 
+// Once can be the network's fault. Who does it again would hold up change after change.
+static void note_overdue(struct lease_holder *holder, uint64_t now_ms, uint64_t lease_ms)
+{
+    uint64_t rest_ms = RECALL_REST_LEASES * lease_ms;
+    if (holder->overdue_ms && now_ms < holder->overdue_ms + 2 * rest_ms)
+        holder->rests_until_ms = holder->ends_ms + rest_ms;
+    holder->overdue_ms = now_ms;
+}
+
 static void look_at(struct recall *recall, struct lease_holder *holder, uint64_t now_ms, uint64_t lease_ms)
 {
     if (holder->ends_ms && now_ms >= holder->ends_ms) {
@@ -714,6 +728,7 @@ static void look_at(struct recall *recall, struct lease_holder *holder, uint64_t
         return;
     begin_generation(recall, holder);
     holder->ends_ms = now_ms + lease_ms;
+    note_overdue(holder, now_ms, lease_ms);
     recall->ops->overdue(recall->context, holder);
 }
 

@@ -13,7 +13,8 @@
 #include "fs/core/core.h"
 #include "server/lease.h"
 
-#define RECALL_BACKGROUND 64u // leases asked back at a time to make room
+#define RECALL_BACKGROUND  64u // leases asked back at a time to make room
+#define RECALL_REST_LEASES 30u // lease times without leases for who is overdue twice within as many again
 
 struct recall_wait {
     struct list items;  // struct recall_item

@@ -327,6 +327,42 @@ static void the_overdue_may_clear_sooner(void **state)
     assert_true(lease_has(f->a, DIR, LEASE_ATTR)); // that end was of the older ones
 }
 
+static void be_overdue(struct fixture *f)
+{
+    assert_int_equal(ask(f, f->b, &f->wait, FILE_INO, CORE_CHANGE_ATTR, ""), CORE_WAIT);
+    tick(f, LEASE_MS, 0);
+    recall_cleared(&f->recall, f->a, f->a->generation);
+    recall_wait_end(&f->recall, &f->wait);
+    recall_wait_init(&f->wait);
+}
+
+// Else it could hold up each change for a lease time.
+static void who_is_overdue_again_is_given_nothing_for_long(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    unsigned n = 0;
+    for (; attr(f, f->a, FILE_INO); n++)
+        be_overdue(f);
+    assert_int_equal(n, 2);
+    assert_int_equal(data(f, f->a, FILE_INO), 0);
+    tick(f, RECALL_REST_LEASES * LEASE_MS, 0);
+    assert_false(attr(f, f->a, FILE_INO));
+    tick(f, LEASE_MS, 0);
+    assert_true(attr(f, f->a, FILE_INO));
+    be_overdue(f);
+    assert_false(attr(f, f->a, FILE_INO));
+}
+
+static void who_is_overdue_now_and_then_is_given_all(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_true(attr(f, f->a, FILE_INO));
+        be_overdue(f);
+        tick(f, 2 * RECALL_REST_LEASES * LEASE_MS, 0);
+    }
+}
+
 static void the_servers_own_pause_makes_nobody_overdue(void **state)
 {
     struct fixture *f = fixture_of(state);
@@ -718,6 +754,8 @@ int main(void)
         TEST(silence_ends_leases_and_begins_a_generation),
         TEST(who_does_not_answer_holds_up_two_leases_at_most),
         TEST(the_overdue_may_clear_sooner),
+        TEST(who_is_overdue_again_is_given_nothing_for_long),
+        TEST(who_is_overdue_now_and_then_is_given_all),
         TEST(the_servers_own_pause_makes_nobody_overdue),
         TEST(leases_outlive_a_session_that_ends_without_a_word),
         TEST(a_word_ends_them_at_once),
