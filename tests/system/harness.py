@@ -18,6 +18,8 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("BERTH_BUILD", "build"))
 
+SLOWDOWN = int(os.environ.get("BERTH_SLOWDOWN", "1"))  # of a build with sanitizers, by which limits are longer
+
 START_SECONDS = 20
 STOP_SECONDS = 20
 MOUNT_SECONDS = 20

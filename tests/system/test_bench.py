@@ -87,7 +87,7 @@ class OnMounts(TwoMounts):
             self.server.process.send_signal(signal.SIGSTOP)
             time.sleep(0.02)
             self.server.process.send_signal(signal.SIGCONT)
-            time.sleep(0.0002)
+            time.sleep(0.0002 * harness.SLOWDOWN ** 2)
         slow = json.loads(runner.communicate()[0])["figures"][0]
         self.assertLess(slow["value"], fast["value"])
         self.assertGreater(slow["p99_us"], 10000)

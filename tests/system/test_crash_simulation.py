@@ -13,7 +13,7 @@ CRASHSIM = os.path.join(harness.BUILD, "tests", "crashsim")
 
 def crash(*args):
     """Returns (exit status, crashes and failing calls tried, what was said of broken promises)."""
-    result = subprocess.run([CRASHSIM, *args], capture_output=True, text=True, timeout=TIME_LIMIT_S - 10)
+    result = subprocess.run([CRASHSIM, *args], capture_output=True, text=True, timeout=(TIME_LIMIT_S - 10) * harness.SLOWDOWN)
     tried = re.search(r"(\d+) crashes, (\d+) failing calls", result.stdout)
     said = [line for line in result.stderr.splitlines() if line.startswith(("short", "seed"))]
     return result.returncode, int(tried.group(1)) + int(tried.group(2)), said

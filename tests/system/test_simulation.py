@@ -14,7 +14,8 @@ SIM = os.path.join(harness.BUILD, "tests", "sim")
 
 def simulate(*args):
     """Runs seeds; returns (exit status, the lines about seeds)."""
-    result = subprocess.run([SIM, "--jobs", str(os.cpu_count()), *args], capture_output=True, text=True, timeout=55)
+    result = subprocess.run([SIM, "--jobs", str(os.cpu_count()), *args], capture_output=True, text=True,
+                            timeout=55 * harness.SLOWDOWN)
     return result.returncode, [line for line in result.stderr.splitlines() if line.startswith("seed ")]
 
 

@@ -14,7 +14,7 @@ from test_ordinary_user import SCRIPT
 from test_restart import stopped
 
 GONE_SECONDS = 10
-OWN_KIB_MAX = 512
+OWN_KIB_MAX = 512 * harness.SLOWDOWN
 UNIQUE_IDS_SINCE = (6, 8)
 
 # As in test_ordinary_user, but the daemon is killed while a process works in the mount.
