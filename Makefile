@@ -12,7 +12,7 @@
 #                 LOGS=DIR: where the logs go when a promise is broken)
 # make coherence  random operations on four mounts, judged for linearizability (MINUTES=10 SEED=n); with ROUNDS=3000 the
 #                 litmuses first, so many rounds of each
-# make valgrind   every unit test under valgrind's memcheck
+# make valgrind   every unit test under valgrind's memcheck; two of them do a part of their work
 # make exercise-bigdir              a directory of a million entries through two mounts (ENTRIES=N)
 # make exercise-precedence          every call that fails in two ways, as the host tells it
 # make exercise-programs            dbench and stress-ng on two mounts, a minute each (SECONDS=N); npm with 3,000 files
@@ -189,6 +189,7 @@ unit: $(UNIT_TESTS)
 valgrind: deps-valgrind
 	@$(MAKE) --no-print-directory $(JOBS) unit
 	@set -e; for test in $(UNIT_TESTS); do \
+	    BERTH_TEST_SEED=1 BERTH_TEST_ENTRIES=10000 \
 	    valgrind -q --error-exitcode=1 --leak-check=full --errors-for-leak-kinds=definite $$test >/dev/null 2>$$test.valgrind || \
 	        { cat $$test.valgrind; exit 1; }; \
 	    echo "clean: $$test"; \

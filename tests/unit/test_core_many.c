@@ -11,12 +11,13 @@
 #include <malloc.h>
 #include <unistd.h>
 
-#define N_ENTRIES      100000u
+#define N_ENTRIES      100000u // BERTH_TEST_ENTRIES: fewer
 #define ENTRIES_A_TURN 1000u
 #define ENTRIES_A_LOOK 100u       // of one listing call, as a client's buffer has room for
 #define GROWTH_MAX     (4u << 20) // bytes: a tenth of what an inode in memory for each entry would take
 
 static char directory[64];
+static unsigned n_entries = N_ENTRIES;
 
 static int setup(void **state)
 {
@@ -67,7 +68,7 @@ struct look {
 static void make_entries(struct world *world, fs_ino parent)
 {
     char name[32];
-    for (unsigned i = 0; i < N_ENTRIES; i++) {
+    for (unsigned i = 0; i < n_entries; i++) {
         world_make(world, parent, numbered(name, i % 2 ? "odd" : "stay", i).bytes, S_IFREG | 0644);
         if (i % ENTRIES_A_TURN == 0)
             next_turn(world);
@@ -85,7 +86,7 @@ static bool visit(void *context, struct fs_name name, uint64_t cookie, fs_ino in
     memcpy(text, name.bytes, name.length);
     look->cookie = cookie;
     if (sscanf(text, "stay%u", &number) == 1) {
-        assert_true(number < N_ENTRIES && look->seen[number] == 0);
+        assert_true(number < n_entries && look->seen[number] == 0);
         look->seen[number] = 1;
         look->n_stay++;
     }
@@ -96,7 +97,7 @@ static void disturb(struct world *world, fs_ino parent, unsigned round)
 {
     char name[32], other[32];
     unsigned odd =
-        (round * 7919u) % (N_ENTRIES / 2) * 2 + 1; // each once: 7919 is prime to the number of odd ones
+        (round * 7919u) % (n_entries / 2) * 2 + 1; // each once: 7919 is prime to the number of odd ones
     assert_int_equal(core_unlink(world->core, &world_root, parent, numbered(name, "odd", odd)), 0);
     world_make(world, parent, numbered(name, "new", round).bytes, S_IFREG | 0644);
     if (round % 2) // to the end, or onto the place of the one before
@@ -110,7 +111,7 @@ static void disturb(struct world *world, fs_ino parent, unsigned round)
 
 static void list_all(struct world *world, fs_ino parent, bool disturbed, unsigned *round)
 {
-    struct look look = {.seen = calloc(N_ENTRIES, 1)};
+    struct look look = {.seen = calloc(n_entries, 1)};
     struct core_file *file = world_file(world, parent, FS_OPEN_READ);
     assert_non_null(look.seen);
     do {
@@ -118,8 +119,8 @@ static void list_all(struct world *world, fs_ino parent, bool disturbed, unsigne
         assert_int_equal(core_readdir(world->core, file, look.cookie, visit, &look), 0);
         if (disturbed)
             disturb(world, parent, (*round)++);
-    } while (look.n == ENTRIES_A_LOOK && *round < N_ENTRIES / 2);
-    assert_int_equal(look.n_stay, N_ENTRIES / 2);
+    } while (look.n == ENTRIES_A_LOOK && *round < n_entries / 2);
+    assert_int_equal(look.n_stay, n_entries / 2);
     core_release(world->core, file);
     free(look.seen);
     next_turn(world);
@@ -132,7 +133,7 @@ static void every_entry_that_stays_is_seen_once(void **state)
     fs_ino parent = world_make(world, FS_ROOT_INO, "many", S_IFDIR | 0755);
     make_entries(world, parent);
     list_all(world, parent, true, &round);
-    assert_true(round > N_ENTRIES / ENTRIES_A_LOOK);
+    assert_true(round > n_entries / ENTRIES_A_LOOK);
 }
 
 static void listing_keeps_nothing(void **state)
@@ -173,6 +174,9 @@ static void as_many_links_as_there_may_be(void **state)
 
 int main(void)
 {
+    const char *fewer = getenv("BERTH_TEST_ENTRIES");
+    if (fewer)
+        n_entries = (unsigned)strtoul(fewer, NULL, 10) / 2 * 2;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(every_entry_that_stays_is_seen_once, setup, teardown),
         cmocka_unit_test_setup_teardown(listing_keeps_nothing, setup, teardown),
