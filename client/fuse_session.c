@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The session with the kernel: mounting, INIT, requests taken from /dev/fuse, unmounting. Loop's thread.
 // Requests are answered where the server's replies arrive, in any order.
+#include "client/fuse_abort.h"
 #include "client/fuse_ops.h"
 #include "client/fuse_statx.h"
 #include "client/locks.h"
@@ -301,6 +302,7 @@ int fuse_start(struct mount *mount, char *reason, size_t reason_size)
 {
     static const struct fuse_custom_io io = {.writev = io_writev, .read = io_read};
     char said[256];
+    struct mountinfo info;
     fuse_set_log_func(remember_log);
     mount->fuse_buffer = malloc(FUSE_BUFFER_SIZE);
     if (!mount->fuse_buffer)
@@ -315,6 +317,8 @@ int fuse_start(struct mount *mount, char *reason, size_t reason_size)
         return result;
     }
     watcher_mounted(&mount->watcher);
+    if (mountinfo_find(mount->options.mountpoint, &info))
+        mount->abort_fd = fuse_abort_open(info.fuse_number);
     int fd = fuse_session_fd(mount->fuse);
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     fuse_session_custom_io(mount->fuse, &io, fd);
@@ -332,8 +336,6 @@ int fuse_start(struct mount *mount, char *reason, size_t reason_size)
 // as come meanwhile. What is left then only an abort of the connection can free.
 static void stop_notifying(struct mount *mount)
 {
-    char path[64];
-    struct mountinfo info;
     notify_stop(mount->notify);
     for (unsigned i = 0; i < STOP_TRIES && notify_is_working(mount->notify); i++) {
         struct pollfd readable = {.fd = fuse_session_fd(mount->fuse), .events = POLLIN};
@@ -342,14 +344,8 @@ static void stop_notifying(struct mount *mount)
         requests_abandon(mount);
         locks_abandon(mount);
     }
-    if (!notify_is_working(mount->notify) || !mountinfo_find(mount->options.mountpoint, &info) ||
-        !info.is_berth)
-        return;
-    snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", info.fuse_number);
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0 || write(fd, "1", 1) < 0)
-        log_warn("abort", "path=%s error=%s", path, strerror(errno));
-    closep(&fd);
+    if (notify_is_working(mount->notify))
+        fuse_abort(mount->abort_fd);
 }
 
 void fuse_stop(struct mount *mount)

@@ -320,6 +320,7 @@ static void mount_close(struct mount *mount)
     if (mount->fuse)
         fuse_session_destroy(mount->fuse);
     free(mount->fuse_buffer);
+    closep(&mount->abort_fd);
     watcher_dismiss(&mount->watcher);
 }
 
@@ -337,7 +338,7 @@ int mount_serve(const struct mount_options *options, int report_fd)
     gethostname(host, sizeof(host) - 1);
     snprintf(client_name, sizeof(client_name), "%s:%d:%.*s", host, (int)getpid(), 200, options->mountpoint);
     mount.since_ns = env_monotonic_ns(&mount.env);
-    mount.watcher.fd = -1;
+    mount.watcher.fd = mount.abort_fd = -1;
     int result = watcher_start(options->mountpoint, options->title, &mount.watcher);
     if (result == 0)
         result = mount_open(&mount, client_name);

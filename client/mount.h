@@ -52,6 +52,7 @@ struct mount {
     struct fuse_session *fuse; // NULL before the first welcome
     uv_poll_t fuse_poll;
     bool fuse_open; // fuse_poll is in the loop
+    int abort_fd;   // see fuse_abort.h; -1: none
     char *fuse_buffer;
     uint64_t init_unique;        // of the INIT request under way, 0: none
     bool offers_mmap;            // the kernel can map files that are open for direct I/O

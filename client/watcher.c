@@ -3,10 +3,12 @@
 // no later one at the same place.
 #include "client/watcher.h"
 #include "client/detach.h"
+#include "client/fuse_abort.h"
 #include "client/mountinfo.h"
 #include "fs/base/check.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -49,64 +51,68 @@ static bool identify(const char *mountpoint, struct identity *ret_identity)
 }
 
 struct watching {
-    int fd;
+    int fd; // does not block
     const char *mountpoint;
     pthread_mutex_t lock; // of what follows; whoever acts keeps it
     bool is_mounted;
     struct identity mounted;
+    int abort_fd;
 };
 
-// Also what an ordinary user's fusermount3 cannot: calls on the mount fail, whoever waits in it goes on.
-static void abort_connection(unsigned number)
-{
-    char path[64];
-    snprintf(path, sizeof(path), "/sys/fs/fuse/connections/%u/abort", number);
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? write(fd, "1", 1) : 0;
-    (void)n; // without it detaching does what it can
-    closep(&fd);
-}
-
+// Locked by the caller.
 static _Noreturn void take_away(struct watching *watching)
 {
     struct identity there;
     char said[256];
-    pthread_mutex_lock(&watching->lock);
-    if (watching->is_mounted && identify(watching->mountpoint, &there) &&
-        there.fuse_number == watching->mounted.fuse_number && there.id == watching->mounted.id) {
-        abort_connection(there.fuse_number);
+    // Before the abort, after which the kernel does not tell the id.
+    bool is_there = watching->is_mounted && identify(watching->mountpoint, &there) &&
+                    there.fuse_number == watching->mounted.fuse_number && there.id == watching->mounted.id;
+    fuse_abort(watching->abort_fd); // also when somebody else has detached it: its callers still wait
+    if (is_there)
         detach(watching->mountpoint, true, said, sizeof(said));
-    }
     _exit(0);
 }
 
-// What the daemon says, or that it has closed the pipe.
+// What the daemon has said until now. Locked by the caller. False: it has closed the pipe.
+static bool hear(struct watching *watching)
+{
+    char word;
+    ssize_t n;
+    while ((n = read(watching->fd, &word, 1)) > 0) {
+        if (word == DISMISS)
+            _exit(0);
+        if (word != MOUNTED)
+            continue;
+        watching->is_mounted = identify(watching->mountpoint, &watching->mounted);
+        watching->abort_fd = watching->is_mounted ? fuse_abort_open(watching->mounted.fuse_number) : -1;
+    }
+    return n < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
 static void *listen_to(void *context)
 {
     struct watching *watching = context;
-    char word;
-    ssize_t n;
-    while ((n = read(watching->fd, &word, 1)) > 0 || (n < 0 && errno == EINTR)) {
-        if (n > 0 && word == DISMISS)
-            _exit(0);
-        if (n <= 0 || word != MOUNTED)
-            continue;
+    struct pollfd readable = {.fd = watching->fd, .events = POLLIN};
+    for (;;) {
+        poll(&readable, 1, -1);
         pthread_mutex_lock(&watching->lock);
-        watching->is_mounted = identify(watching->mountpoint, &watching->mounted);
+        if (!hear(watching))
+            take_away(watching);
         pthread_mutex_unlock(&watching->lock);
     }
-    take_away(watching);
 }
 
 static _Noreturn void watch(int fd, const char *mountpoint, struct watched *watched)
 {
-    struct watching watching = {.fd = fd, .mountpoint = mountpoint};
+    struct watching watching = {.fd = fd, .mountpoint = mountpoint, .abort_fd = -1};
     pthread_t listener;
     pthread_mutex_init(&watching.lock, NULL);
     // Without a thread what the pipe tells has to do.
     if (pthread_create(&listener, NULL, listen_to, &watching) != 0)
         listen_to(&watching);
     pthread_mutex_lock(&watched->alive);
+    pthread_mutex_lock(&watching.lock);
+    hear(&watching); // its last words may wait
     take_away(&watching);
 }
 
@@ -144,6 +150,7 @@ static int settle(int fd, const char *mountpoint, struct watcher_title title)
     fd = dup2(fd, 3);
     close_range(4, ~0u, 0);
     fcntl(fd, F_SETFD, FD_CLOEXEC);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
     return chdir("/") < 0 ? -errno : fd;
 }
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A mount whose daemon died is taken away by its watcher; nothing else is, and the watcher goes with the daemon."""
 import contextlib
-import json
 import os
 import re
 import signal
@@ -14,6 +13,7 @@ from test_ordinary_user import SCRIPT
 from test_restart import stopped
 
 GONE_SECONDS = 10
+MIB = 1024 * 1024
 OWN_KIB_MAX = 512 * harness.SLOWDOWN
 UNIQUE_IDS_SINCE = (6, 8)
 
@@ -32,11 +32,6 @@ KILLED = SCRIPT[:SCRIPT.index("    trap ")] + r"""
 """
 
 
-def in_flight(path):
-    """Requests of the mount that the server has not answered."""
-    return json.loads(os.getxattr(path, "system.berth.status"))["in_flight"]
-
-
 def children(pid):
     with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
         return [int(word) for word in f.read().split()]
@@ -51,6 +46,24 @@ def exists(pid):
         return False
 
 
+def close_dead(fd):
+    with contextlib.suppress(OSError):  # what its daemon's end says
+        os.close(fd)
+
+
+def open_files(pid):
+    """Without numbers."""
+    return {re.sub(r"\d+", "", os.readlink("/proc/%d/fd/%s" % (pid, fd))) for fd in os.listdir("/proc/%d/fd" % pid)}
+
+
+def thread_states(pid):
+    states = []
+    for thread in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/stat" % (pid, thread)) as f:
+            states.append(f.read().rsplit(")")[-1].split()[0])
+    return states
+
+
 def kernel_version():
     return tuple(int(word) for word in re.match(r"(\d+)\.(\d+)", os.uname().release).groups())
 
@@ -62,6 +75,8 @@ def own_kib(pid):
 
 
 class Watcher(TwoMounts):
+    SERVER_ARGS = ("--lease", "2")
+
     def a_mount(self):
         mount = harness.Mount(self.server, self.ap)
         self.addCleanup(mount.unmount)
@@ -90,26 +105,36 @@ class Watcher(TwoMounts):
         os.kill(pid, signal.SIGKILL)
         self.expect_gone(mount.path, watcher)
 
-    def test_it_goes_also_while_a_thread_waits_in_the_kernel(self):
-        """The thread that drops attributes waits for a directory in which a call waits for a third mount: it outlives the
-        daemon's others, and holds /dev/fuse open."""
+    def thread_waits_in_the_kernel(self, meanwhile):
+        """A thread drops what is kept, since the server is silent, and waits for a page that a reader waits for: it outlives
+        the daemon's others, and holds /dev/fuse open."""
         mount, pid = self.a_mount()
-        silent, silent_pid = self.a_mount()
+        self.addCleanup(lambda: harness.is_mounted(mount.path) and subprocess.run(["umount", "-f", "-l", mount.path]))
         [watcher] = children(pid)
-        os.mkdir(self.a + "/d")
-        write_file(self.a + "/d/shown", b"x")
-        name = os.path.join(os.path.basename(self.a), "d")
-        self.assertFalse(os.path.exists(os.path.join(silent.path, name, "new")))
-        os.stat(os.path.join(mount.path, name, "shown"))
-        with stopped(silent_pid):
-            creator = subprocess.Popen(["mkdir", os.path.join(mount.path, name, "new")], stderr=subprocess.DEVNULL)
-            self.addCleanup(creator.wait)
-            self.addCleanup(lambda: harness.is_mounted(mount.path) and subprocess.run(["umount", "-f", "-l", mount.path]))
-            harness.wait_for(lambda: in_flight(mount.path) > 0, 5)
-            os.chmod(self.a + "/d/shown", 0o600)
+        write_file(self.a + "/f", b"x" * MIB)
+        fd = os.open(os.path.join(mount.path, os.path.basename(self.a), "f"), os.O_RDONLY)
+        self.addCleanup(close_dead, fd)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+        os.pread(fd, 4096, 0)
+        with stopped(self.server.process.pid):
+            reader = os.fork()
+            if reader == 0:
+                with contextlib.suppress(OSError):
+                    os.pread(fd, 4096, MIB // 2)
+                os._exit(0)
+            self.addCleanup(os.waitpid, reader, 0)
+            self.addCleanup(os.kill, reader, signal.SIGKILL)
+            harness.wait_for(lambda: "D" in thread_states(pid), GONE_SECONDS)
+            meanwhile(mount.path)
             os.kill(pid, signal.SIGKILL)
             self.expect_gone(mount.path, watcher)
-            self.assertNotEqual(creator.wait(GONE_SECONDS), 0)
+            harness.wait_for(lambda: not exists(pid) and not exists(reader), GONE_SECONDS)
+
+    def test_it_goes_also_while_a_thread_waits_in_the_kernel(self):
+        self.thread_waits_in_the_kernel(lambda path: None)
+
+    def test_callers_of_a_detached_mount_go_on(self):
+        self.thread_waits_in_the_kernel(lambda path: subprocess.run(["umount", "-l", path], check=True))
 
     def test_in_the_foreground(self):
         path = harness.new_directory("mount-")
@@ -160,8 +185,7 @@ class Watcher(TwoMounts):
         _, pid = self.a_mount()
         [watcher] = children(pid)
         self.assertLess(own_kib(watcher), OWN_KIB_MAX)
-        names = [os.readlink("/proc/%d/fd/%s" % (watcher, fd)) for fd in os.listdir("/proc/%d/fd" % watcher)]
-        self.assertEqual(sorted(set(re.sub(r"\d+", "", name) for name in names)), ["/dev/null", "pipe:[]"])
+        self.assertEqual(open_files(watcher) - {"/sys/fs/fuse/connections//abort"}, {"/dev/null", "pipe:[]"})
         self.assertEqual(os.readlink("/proc/%d/cwd" % watcher), "/")
 
     def test_of_an_ordinary_user(self):
