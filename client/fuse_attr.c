@@ -51,8 +51,16 @@ static uint64_t open_id_of(const struct mount *mount, const struct fuse_file_inf
     return fi && nodes_file(&mount->nodes, fi->fh) ? fi->fh : 0;
 }
 
+static bool is_given_up(const struct mount *mount, const struct fuse_file_info *fi)
+{
+    const struct file *file = fi ? nodes_file(&mount->nodes, fi->fh) : NULL;
+    return file && file->given_up;
+}
+
 void op_getattr(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
 {
+    if (!is_given_up(mount_of(fuse), fi) && request_answer_kept(fuse, id))
+        return;
     struct wire_getattr_request message = {.open_id = open_id_of(mount_of(fuse), fi)};
     if (!request_handle(fuse, id, &message.handle))
         return;
@@ -137,6 +145,7 @@ void op_setattr(fuse_req_t fuse, fuse_ino_t id, struct stat *attr, int to_set, s
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_SETATTR, ATTR_ROOM, setattr_done);
     if (!request)
         return;
+    request->changes[0] = id;
     wire_put_setattr_request(&request->body, &message);
     request_send(request);
 }

@@ -183,13 +183,18 @@ static void written(struct request *request, int result, bool moved)
 static void write_done(struct request *request, struct reader *body)
 {
     struct wire_write_reply reply;
-    written(request, wire_get_write_reply(body, &reply), false);
+    int result = wire_get_write_reply(body, &reply);
+    if (result == 0)
+        request_keep_changed(request, &reply.attr);
+    written(request, result, false);
 }
 
 static void append_done(struct request *request, struct reader *body)
 {
     struct wire_append_reply reply;
     int result = wire_get_append_reply(body, &reply);
+    if (result == 0)
+        request_keep_changed(request, &reply.attr);
     written(request, result, result == 0 && reply.offset != request->offset);
 }
 
@@ -226,6 +231,7 @@ static void pages_done(struct request *request, struct reader *body)
         request_fail(request, -EIO);
         return;
     }
+    request_keep_changed(request, &reply.attr);
     bool waits = request->fuse && node && node->n_dropping == 0 && mount->lease.generation != 0;
     if (!waits) {
         if (node)
@@ -281,6 +287,7 @@ void op_write(fuse_req_t fuse, fuse_ino_t id, const char *bytes, size_t size, of
         return;
     request->open_id = fi->fh;
     request->node_id = id;
+    request->changes[0] = id;
     request->offset = (uint64_t)offset;
     request->n_kept_reads = node ? node->n_kept_reads : 0;
     request->size = size;

@@ -66,6 +66,8 @@ static void make_done(struct request *request, struct reader *body)
 {
     struct wire_make_reply reply;
     int result = wire_get_make_reply(body, &reply);
+    if (result == 0)
+        request_keep_changed(request, &reply.directory);
     entry_done(request, &reply.entry, reply.lease, result);
 }
 
@@ -129,6 +131,7 @@ void op_readlink(fuse_req_t fuse, fuse_ino_t id)
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_READLINK, NAMES_ROOM, readlink_done);
     if (!request)
         return;
+    request->node_id = id;
     wire_put_readlink_request(&request->body, &message);
     request_send(request);
 }
@@ -137,7 +140,12 @@ static void link_done(struct request *request, struct reader *body)
 {
     struct wire_link_reply reply;
     int result = wire_get_link_reply(body, &reply);
+    if (result == 0)
+        request_keep_changed(request, &reply.directory);
     entry_done(request, &reply.entry, reply.lease, result);
+    struct node *node = nodes_get(&request->mount->nodes, request->changes[0]);
+    if (node)
+        node->attr.is_lost_to_kernel = true; // it takes the answer in, and then forgets the ctime
 }
 
 void op_link(fuse_req_t fuse, fuse_ino_t id, fuse_ino_t parent, const char *name)
@@ -149,6 +157,7 @@ void op_link(fuse_req_t fuse, fuse_ino_t id, fuse_ino_t parent, const char *name
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_LINK, NAMES_ROOM, link_done);
     if (!request)
         return;
+    request->changes[0] = id;
     request->directories[0] = parent;
     wire_put_link_request(&request->body, &message);
     request_send(request);
@@ -168,10 +177,13 @@ static void name_changed(struct request *request, fuse_ino_t directory_id, uint8
 static void unlink_done(struct request *request, struct reader *body)
 {
     struct wire_unlink_reply reply;
-    if (wire_get_unlink_reply(body, &reply) < 0)
+    if (wire_get_unlink_reply(body, &reply) < 0) {
         request_fail(request, -EIO);
-    else
-        name_changed(request, request->directories[0], reply.lease);
+        return;
+    }
+    recall_changed(request->mount, reply.ino);
+    request_keep_changed(request, &reply.directory);
+    name_changed(request, request->directories[0], reply.lease);
 }
 
 void op_unlink(fuse_req_t fuse, fuse_ino_t parent, const char *name)
@@ -196,8 +208,10 @@ static void rmdir_done(struct request *request, struct reader *body)
         return;
     }
     struct node *node = nodes_get(nodes, nodes_id_of(nodes, reply.attr.ino));
+    recall_changed(request->mount, reply.attr.ino);
+    request_keep_changed(request, &reply.directory);
     if (node)
-        nodes_saw(node, &reply.attr);
+        attr_saw(&node->attr, &reply.attr); // it may be a process's working directory
     name_changed(request, request->directories[0], reply.lease);
 }
 
@@ -218,10 +232,15 @@ static void rename_done(struct request *request, struct reader *body)
 {
     const fuse_ino_t *directories = request->directories;
     struct wire_rename_reply reply;
-    if (wire_get_rename_reply(body, &reply) < 0)
+    if (wire_get_rename_reply(body, &reply) < 0) {
         request_fail(request, -EIO);
-    else
-        name_changed(request, directories[1] ? directories[1] : directories[0], reply.lease);
+        return;
+    }
+    recall_changed(request->mount, reply.moved);
+    recall_changed(request->mount, reply.replaced);
+    request_keep_changed(request, &reply.directory);
+    request_keep_changed(request, &reply.new_directory);
+    name_changed(request, directories[1] ? directories[1] : directories[0], reply.lease);
 }
 
 void op_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_t new_parent,

@@ -2,6 +2,7 @@
 // Opening and releasing. Loop's thread; see request.h. Invariant: an open that the server granted is in the
 // table of files, or a release for it is on its way.
 #include "client/fuse_ops.h"
+#include "client/recall.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -111,6 +112,7 @@ static void open_done(struct request *request, struct reader *body)
         undo(request, result);
         return;
     }
+    request_keep_attr(request, &reply.attr, reply.lease);
     struct fuse_file_info fi = file_info(request, node, reply.lease);
     after_reply(request, reply_open(request, NULL, &fi));
 }
@@ -144,6 +146,7 @@ static void send_open(fuse_req_t fuse, fuse_ino_t id, uint32_t flags)
     request->node_id = id;
     // On a new session it is an open like any other: only truncating twice would do harm.
     request->call.repeatable = !(flags & FS_OPEN_TRUNC);
+    request->changes[0] = flags & FS_OPEN_TRUNC ? id : 0;
     wire_put_open_request(&request->body, &message);
     request_send(request);
 }
@@ -188,6 +191,10 @@ static void create_done(struct request *request, struct reader *body)
 {
     struct wire_create_reply reply;
     int result = wire_get_create_reply(body, &reply) < 0 ? -EIO : 0;
+    if (result == 0)
+        request_keep_changed(request, &reply.directory);
+    if (result == 0 && !reply.created)
+        recall_changed(request->mount, reply.entry.handle.ino); // it may have been truncated
     made(request, &reply.entry, reply.lease, result);
 }
 

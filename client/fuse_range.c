@@ -9,21 +9,23 @@
 static void fallocate_done(struct request *request, struct reader *body)
 {
     struct wire_fallocate_reply reply;
-    if (wire_get_fallocate_reply(body, &reply) < 0)
+    if (wire_get_fallocate_reply(body, &reply) < 0) {
         request_fail(request, -EIO);
-    else
-        request_done_ok(request, NULL);
+        return;
+    }
+    request_keep_changed(request, &reply.attr);
+    request_done_ok(request, NULL);
 }
 
 void op_fallocate(fuse_req_t fuse, fuse_ino_t id, int mode, off_t offset, off_t length,
                   struct fuse_file_info *fi)
 {
-    (void)id;
     if (!request_file(fuse, fi))
         return;
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_FALLOCATE, RANGE_ROOM, fallocate_done);
     if (!request)
         return;
+    request->changes[0] = id;
     request->open_id = fi->fh;
     const struct wire_fallocate_request message = {
         .open_id = fi->fh, .mode = (uint32_t)mode, .offset = (uint64_t)offset, .n = (uint64_t)length};
@@ -79,8 +81,6 @@ static void copy_done(struct request *request, struct reader *body)
 void op_copy_file_range(fuse_req_t fuse, fuse_ino_t from, off_t from_offset, struct fuse_file_info *from_fi,
                         fuse_ino_t to, off_t offset, struct fuse_file_info *fi, size_t length, int flags)
 {
-    (void)from;
-    (void)to;
     if (flags != 0) {
         fuse_reply_err(fuse, EINVAL);
         return;
@@ -91,6 +91,8 @@ void op_copy_file_range(fuse_req_t fuse, fuse_ino_t from, off_t from_offset, str
     if (!request)
         return;
     request->open_id = fi->fh;
+    request->changes[0] = to;
+    request->changes[1] = from == to ? 0 : from; // its access time
     request->size = MIN(length, (size_t)INT32_MAX);
     const struct wire_copy_range_request message = {.from_open_id = from_fi->fh,
                                                     .from_offset = (uint64_t)from_offset,

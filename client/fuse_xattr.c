@@ -133,6 +133,7 @@ void op_setxattr(fuse_req_t fuse, fuse_ino_t id, const char *name, const char *v
     if (!request)
         return;
     request->node_id = id;
+    request->changes[0] = id;
     wire_put_setxattr_request(&request->body, &message);
     request_send(request);
 }
@@ -147,6 +148,7 @@ void op_removexattr(fuse_req_t fuse, fuse_ino_t id, const char *name)
     if (!request)
         return;
     request->node_id = id;
+    request->changes[0] = id;
     wire_put_removexattr_request(&request->body, &message);
     request_send(request);
 }

@@ -108,6 +108,7 @@ static void host_welcome(void *context, const struct wire_hello_reply *reply, bo
     mount->read_only = first ? reply->read_only || mount->options.read_only : mount->read_only;
     mount->lease_ms = reply->lease_ms;
     mount->incarnation = reply->incarnation;
+    mount->server_ahead_ns = (int64_t)(reply->server_time_ns - env_monotonic_ns(&mount->env));
     snprintf(mount->file_system, sizeof(mount->file_system), "%.*s", (int)reply->file_system.length,
              reply->file_system.bytes);
     nodes_set_root(&mount->nodes, reply->root.handle);

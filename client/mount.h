@@ -69,6 +69,7 @@ struct mount {
     uint64_t last_ticket;
 
     struct lease lease;
+    uint64_t attr_clock; // see attr_cache.h
     struct notify *notify;
     struct list recalls; // see recall.c
     size_t n_sweeps;     // of them that drop everything
@@ -80,6 +81,7 @@ struct mount {
     bool read_only;
     uint32_t lease_ms;
     uint64_t incarnation;
+    int64_t server_ahead_ns; // of our monotonic clock
     char file_system[FS_ID_SIZE];
 
     bool was_up;

@@ -5,7 +5,6 @@
 #include "fs/base/check.h"
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 void nodes_init(struct nodes *nodes)
 {
@@ -52,12 +51,6 @@ static void drop_holds(struct nodes *nodes, struct node *node)
         nodes_drop_hold(nodes, hold);
 }
 
-static void node_free(struct node *node)
-{
-    free(node->seen);
-    free(node);
-}
-
 static void file_free(struct file *file)
 {
     free((void *)file->opener.groups);
@@ -71,11 +64,9 @@ void nodes_free(struct nodes *nodes)
         struct node *node = CONTAINER_OF(entry, struct node, id);
         drop_holds(nodes, node);
         table_remove(&nodes->by_id, entry);
-        node_free(node);
+        free(node);
     }
     drop_holds(nodes, &nodes->root);
-    free(nodes->root.seen);
-    nodes->root.seen = NULL;
     while ((entry = table_first(&nodes->files))) {
         table_remove(&nodes->files, entry);
         file_free(CONTAINER_OF(entry, struct file, id));
@@ -136,17 +127,7 @@ static void let_go(struct nodes *nodes, struct node *node)
     table_remove(&nodes->by_id, &node->id);
     if (node->lease && nodes->forgotten)
         nodes->forgotten(nodes->context, node->handle.ino);
-    node_free(node);
-}
-
-void nodes_saw(struct node *node, const struct fs_attr *attr)
-{
-    if (!S_ISDIR(attr->mode))
-        return;
-    if (!node->seen)
-        node->seen = malloc(sizeof(*node->seen));
-    if (node->seen) // without memory it is ESTALE
-        *node->seen = *attr;
+    free(node);
 }
 
 void nodes_forget(struct nodes *nodes, struct node *node, uint64_t n_lookups)

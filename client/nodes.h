@@ -7,6 +7,7 @@
 #ifndef BERTH_CLIENT_NODES_H
 #define BERTH_CLIENT_NODES_H
 
+#include "client/attr_cache.h"
 #include "fs/base/table.h"
 #include "fs/base/tree.h"
 #include "fs/wire/wire.h"
@@ -29,7 +30,7 @@ struct node {
     bool owes_settle;  // what was stored through mappings has been written, and others may keep what it made
                        // old
     struct tree holds; // by kind, owner and start
-    struct fs_attr *seen; // of a directory, as the server told them last, for when it is no more. NULL: none
+    struct attr_kept attr; // counts while WIRE_LEASE_ATTR is held
 };
 
 struct file {
@@ -68,9 +69,6 @@ uint64_t nodes_id_of(const struct nodes *nodes, fs_ino ino);
 struct node *nodes_get(const struct nodes *nodes, uint64_t id); // NULL: not known
 // One more lookup of what the server showed, in a directory (0: in none). NULL: no memory.
 struct node *nodes_lookup(struct nodes *nodes, wire_handle handle, uint64_t shown_in);
-// What a directory is like: it may be a process's working directory when it is gone. Nothing of anything
-// else.
-void nodes_saw(struct node *node, const struct fs_attr *attr);
 void nodes_forget(struct nodes *nodes, struct node *node, uint64_t n_lookups);
 
 // --- open files ---

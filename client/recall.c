@@ -281,18 +281,28 @@ static void drop_attributes(struct recall *recall, struct node *node)
     submit_name(recall, node->shown_in, (wire_bytes){.bytes = ""});
 }
 
+void recall_changed(struct mount *mount, fs_ino ino)
+{
+    struct node *node = nodes_get(&mount->nodes, nodes_id_of(&mount->nodes, ino));
+    if (node)
+        attr_drop(&node->attr, ++mount->attr_clock);
+}
+
 // --- everything ---
 
 static void drop_attributes_of_all(struct mount *mount)
 {
     const struct table *nodes = &mount->nodes.by_id;
+    uint64_t tick = ++mount->attr_clock;
     notify_attributes(mount->notify, NODE_ROOT);
     mount->nodes.root.lease &= WIRE_LEASE_DATA;
+    attr_drop(&mount->nodes.root.attr, tick);
     for (struct table_node *entry = table_first(nodes); entry; entry = table_next(nodes, entry)) {
         struct node *node = CONTAINER_OF(entry, struct node, id);
         if (node->lease & (WIRE_LEASE_ATTR | WIRE_LEASE_NAME))
             notify_attributes(mount->notify, entry->key);
         node->lease &= WIRE_LEASE_DATA;
+        attr_drop(&node->attr, tick);
     }
 }
 
@@ -379,6 +389,8 @@ static bool is_under_way(const struct mount *mount, uint64_t number)
 static void drop(struct mount *mount, struct node *node, const struct wire_invalidate_event *event)
 {
     struct recall *recall = recall_new(mount, event->number);
+    if (event->what & WIRE_DROP_ATTR)
+        attr_drop(&node->attr, ++mount->attr_clock);
     if (!recall)
         return;
     if (event->what & WIRE_DROP_NAME && node->known)

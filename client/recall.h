@@ -25,6 +25,8 @@ struct own_drop {
     void (*then)(struct own_drop *drop);
 };
 void recall_own(struct mount *mount, struct own_drop *drop, struct node *node);
+// A call of our own has changed the attributes of an inode (0: of none) that it did not name.
+void recall_changed(struct mount *mount, fs_ino ino);
 // The caller's permissions on a directory changed: what was found below it is asked for again.
 void recall_all_names(struct mount *mount);
 

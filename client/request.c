@@ -89,8 +89,78 @@ static void count_busy(struct request *request, bool more)
     }
 }
 
+// --- what our own calls do to attributes ---
+
+// The inodes whose attributes the call changes, 0 for none.
+static fuse_ino_t changed_id(const struct request *request, size_t i)
+{
+    bool changes_directories = request->call.op != WIRE_LOOKUP && request->call.op != WIRE_READDIR;
+    if (i < ARRAY_LEN(request->changes))
+        return request->changes[i];
+    return changes_directories ? request->directories[i - ARRAY_LEN(request->changes)] : 0;
+}
+
+// NULL: the kernel does not know it (any more).
+static struct node *changed_node(const struct request *request, size_t i)
+{
+    fuse_ino_t id = changed_id(request, i);
+    return id ? nodes_get(&request->mount->nodes, id) : NULL;
+}
+
+static void begin_changes(struct request *request)
+{
+    struct mount *mount = request->mount;
+    bool ticked = false;
+    for (size_t i = 0; i < REQUEST_CHANGES_MAX; i++) {
+        struct node *node = changed_node(request, i);
+        if (!node)
+            continue;
+        mount->attr_clock += !ticked;
+        ticked = true;
+        request->leased[i] = node->lease & WIRE_LEASE_ATTR;
+        attr_change(&node->attr, mount->attr_clock);
+    }
+    request->changing = ticked;
+    request->sent_at = mount->attr_clock;
+}
+
+static void end_changes(struct request *request)
+{
+    if (!request->changing)
+        return;
+    request->changing = false;
+    request->ended_at = ++request->mount->attr_clock;
+    for (size_t i = 0; i < REQUEST_CHANGES_MAX; i++) {
+        struct node *node = changed_node(request, i);
+        request->alone[i] = node && attr_changed(&node->attr, request->sent_at, request->ended_at);
+    }
+}
+
+// Which of them the inode is; REQUEST_CHANGES_MAX: none.
+static size_t which_change(const struct request *request, fuse_ino_t id)
+{
+    size_t i = 0;
+    while (i < REQUEST_CHANGES_MAX && changed_id(request, i) != id)
+        i++;
+    return i;
+}
+
+static void note_read(struct request *request)
+{
+    struct mount *mount = request->mount;
+    uint16_t op = request->call.op;
+    if (mount->read_only || (op != WIRE_READ && op != WIRE_READDIR && op != WIRE_READLINK))
+        return;
+    struct node *node =
+        nodes_get(&mount->nodes, op == WIRE_READDIR ? request->directories[0] : request->node_id);
+    int64_t server_ns = mount->server_ahead_ns + (int64_t)env_monotonic_ns(&mount->env);
+    if (node)
+        attr_was_read(&node->attr, server_ns / 1000000000, ++mount->attr_clock);
+}
+
 static void request_free(struct request *request)
 {
+    end_changes(request);
     forget_caller(request);
     count_busy(request, false);
     free(request->call.frame);
@@ -103,6 +173,8 @@ static void on_done(struct rpc_call *call, int result, struct reader *body)
     struct request *request = CONTAINER_OF(call, struct request, call);
     list_remove(&request->node);
     list_remove(&request->killable);
+    end_changes(request);
+    note_read(request);
     if (result == 0)
         request->done(request, body);
     else if (request->failed)
@@ -170,6 +242,7 @@ void request_send(struct request *request)
     }
     request->call.length = (uint32_t)(request->body.at - request->call.frame);
     count_busy(request, true);
+    begin_changes(request);
     if (request->fuse && request->answered_when_down && !rpc_is_up(mount->rpc))
         request_done_ok(request, NULL);
     if (request->fuse) {
@@ -296,9 +369,8 @@ void request_fail_by_handle(struct request *request, int error)
 bool request_removed(const struct request *request, int error, struct fs_attr *ret_attr)
 {
     const struct node *node = error == -ENOENT ? nodes_get(&request->mount->nodes, request->node_id) : NULL;
-    if (!node || !node->seen)
+    if (!node || !attr_get_seen(&node->attr, node->handle.ino, ret_attr))
         return false;
-    *ret_attr = *node->seen;
     ret_attr->nlink = 0;
     return true;
 }
@@ -324,17 +396,55 @@ void stat_of(const struct mount *mount, const struct fs_attr *attr, struct stat 
     };
 }
 
-// For how long the kernel may keep the attributes; 0: not at all.
-static double keep_attr(const struct request *request, const struct fs_attr *attr, uint8_t lease)
+static uint32_t clock_ms(uint64_t monotonic_ns)
+{
+    return (uint32_t)(monotonic_ns / 1000000);
+}
+
+// The kernel is told the node's attributes, for this long: in seconds, 0 for not at all.
+static double tell_until(const struct mount *mount, struct node *node)
+{
+    uint64_t now_ns = env_monotonic_ns(&mount->env);
+    double seconds = lease_seconds(&mount->lease, now_ns);
+    attr_told(&node->attr, clock_ms(now_ns) + (uint32_t)(seconds * 1000));
+    return seconds;
+}
+
+// NULL: without a lease that counts.
+static struct node *keep_attr(const struct request *request, const struct fs_attr *attr, uint8_t lease)
 {
     struct mount *mount = request->mount;
     struct node *node = nodes_get(&mount->nodes, nodes_id_of(&mount->nodes, attr->ino));
     if (node)
-        nodes_saw(node, attr);
+        attr_saw(&node->attr, attr);
     if (!node || !(lease_granted(&mount->lease, attr->ino, lease, request->call.again) & WIRE_LEASE_ATTR))
-        return 0;
+        return NULL;
+    size_t i = which_change(request, node->id.key);
+    bool alone = i < REQUEST_CHANGES_MAX && request->alone[i];
     node->lease |= WIRE_LEASE_ATTR;
-    return lease_seconds(&mount->lease, env_monotonic_ns(&mount->env));
+    attr_keep(&node->attr, attr, alone ? request->ended_at : request->sent_at);
+    return node;
+}
+
+// For how long the kernel may keep the attributes; 0: not at all.
+static double keep_attr_and_tell(const struct request *request, const struct fs_attr *attr, uint8_t lease)
+{
+    struct node *node = keep_attr(request, attr, lease);
+    return node ? tell_until(request->mount, node) : 0;
+}
+
+void request_keep_attr(const struct request *request, const struct fs_attr *attr, uint8_t lease)
+{
+    (void)keep_attr(request, attr, lease);
+}
+
+void request_keep_changed(const struct request *request, const struct fs_attr *attr)
+{
+    struct node *node = nodes_get(&request->mount->nodes, nodes_id_of(&request->mount->nodes, attr->ino));
+    size_t i = node ? which_change(request, node->id.key) : REQUEST_CHANGES_MAX;
+    if (i < REQUEST_CHANGES_MAX && request->leased[i] && request->alone[i] && !request->call.again &&
+        node->lease & WIRE_LEASE_ATTR)
+        attr_keep(&node->attr, attr, request->ended_at);
 }
 
 bool request_keeps_name(const struct request *request, fuse_ino_t directory_id, uint8_t lease)
@@ -356,12 +466,17 @@ static double keep_name(const struct request *request, uint8_t lease)
     return keeps ? lease_seconds(&mount->lease, env_monotonic_ns(&mount->env)) : 0;
 }
 
-void request_reply_attr(struct request *request, const struct fs_attr *attr, uint8_t lease)
+static void reply_attr(fuse_req_t fuse, const struct fs_attr *attr, double seconds)
 {
     struct stat stat;
-    stat_of(request->mount, attr, &stat);
+    stat_of(mount_of(fuse), attr, &stat);
+    fuse_reply_attr(fuse, &stat, seconds);
+}
+
+void request_reply_attr(struct request *request, const struct fs_attr *attr, uint8_t lease)
+{
     if (request->fuse)
-        fuse_reply_attr(request->fuse, &stat, keep_attr(request, attr, lease));
+        reply_attr(request->fuse, attr, keep_attr_and_tell(request, attr, lease));
     request->fuse = NULL;
 }
 
@@ -370,11 +485,10 @@ static struct fuse_sx_time sx_time(struct fs_time time)
     return (struct fuse_sx_time){.tv_sec = time.sec, .tv_nsec = time.nsec};
 }
 
-void request_reply_statx(struct request *request, const struct fs_attr *attr, uint8_t lease)
+static void reply_statx(fuse_req_t fuse, const struct fs_attr *attr, double seconds)
 {
     struct stat stat;
-    double seconds = keep_attr(request, attr, lease);
-    stat_of(request->mount, attr, &stat);
+    stat_of(mount_of(fuse), attr, &stat);
     struct fuse_statx_out out = {.attr_valid = (uint64_t)seconds,
                                  .attr_valid_nsec = (uint32_t)((seconds - (double)(uint64_t)seconds) * 1e9),
                                  .stat = {.mask = STATX_BASIC_STATS | STATX_BTIME,
@@ -392,9 +506,28 @@ void request_reply_statx(struct request *request, const struct fs_attr *attr, ui
                                           .mtime = sx_time(attr->mtime),
                                           .rdev_major = attr->rdev >> 8 & 0xfff,
                                           .rdev_minor = (attr->rdev & 0xff) | (attr->rdev >> 12 & 0xfff00)}};
+    fuse_reply_buf(fuse, (const char *)&out, sizeof(out));
+}
+
+void request_reply_statx(struct request *request, const struct fs_attr *attr, uint8_t lease)
+{
     if (request->fuse)
-        fuse_reply_buf(request->fuse, (const char *)&out, sizeof(out));
+        reply_statx(request->fuse, attr, keep_attr_and_tell(request, attr, lease));
     request->fuse = NULL;
+}
+
+bool request_answer_kept(fuse_req_t fuse, fuse_ino_t id)
+{
+    const struct mount *mount = mount_of(fuse);
+    struct node *node = nodes_get(&mount->nodes, id);
+    uint64_t now_ns = env_monotonic_ns(&mount->env);
+    struct fs_attr attr;
+    if (!node || !(node->lease & WIRE_LEASE_ATTR) || lease_seconds(&mount->lease, now_ns) == 0 ||
+        !attr_is_wanted(&node->attr, clock_ms(now_ns)) || !attr_get(&node->attr, node->handle.ino, &attr))
+        return false;
+    node->known = true;
+    (mount->wants_btime ? reply_statx : reply_attr)(fuse, &attr, tell_until(mount, node));
+    return true;
 }
 
 // A lookup under way is not to bring attributes that were dropped meanwhile: unless the kernel knows the
@@ -406,7 +539,7 @@ void request_entry(const struct request *request, struct node *node, const wire_
     *ret_param = (struct fuse_entry_param){.ino = node->id.key};
     stat_of(request->mount, &entry->attr, &ret_param->attr);
     ret_param->entry_timeout = keep_name(request, lease);
-    ret_param->attr_timeout = keep_attr(request, &entry->attr, traced ? lease : 0);
+    ret_param->attr_timeout = keep_attr_and_tell(request, &entry->attr, traced ? lease : 0);
 }
 
 void request_reply_entry(struct request *request, const wire_entry *entry, uint8_t lease)

@@ -11,6 +11,8 @@
 #include "client/mount.h"
 #include <fuse3/fuse_lowlevel.h>
 
+#define REQUEST_CHANGES_MAX 4u
+
 struct request {
     struct rpc_call call;
     struct mount *mount;
@@ -36,7 +38,12 @@ struct request {
     bool plus, statx;
     struct fs_lock lock;
     fuse_ino_t directories[2]; // whose locks the kernel holds meanwhile; 0: none
-    bool keep;                 // the kernel keeps the bytes that are read
+    fuse_ino_t changes[2];     // inodes whose attributes the call changes besides; 0: none
+    // Of these, the directories behind the others: noted with the inode from when it is sent until it is
+    // answered.
+    bool changing, leased[REQUEST_CHANGES_MAX], alone[REQUEST_CHANGES_MAX];
+    uint64_t sent_at, ended_at; // by mount->attr_clock
+    bool keep;                  // the kernel keeps the bytes that are read
     bool is_old;           // and what is answered may be older than a drop that the server has been told of
     bool settles;          // pages that the kernel has written back wait for it
     uint32_t n_kept_reads; // the node's when it was sent
@@ -62,6 +69,13 @@ void request_fail_by_handle(struct request *request, int error);
 // The error is that the directory `node_id` is no more, which is still what its processes stand in. True:
 // what it was like when it was last seen, without a name.
 bool request_removed(const struct request *request, int error, struct fs_attr *ret_attr);
+// The answer to a call that changes an inode brought its attributes: they are kept if a lease on them was
+// held all the while.
+void request_keep_changed(const struct request *request, const struct fs_attr *attr);
+// Any answer that brought attributes and a lease, of which the kernel is not told.
+void request_keep_attr(const struct request *request, const struct fs_attr *attr, uint8_t lease);
+// To a GETATTR or STATX: what the daemon keeps. False: the server is to be asked.
+bool request_answer_kept(fuse_req_t fuse, fuse_ino_t id);
 // `lease` in these: as the server's answer has it.
 void request_reply_attr(struct request *request, const struct fs_attr *attr, uint8_t lease);
 void request_reply_statx(struct request *request, const struct fs_attr *attr, uint8_t lease); // to a STATX

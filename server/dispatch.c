@@ -173,6 +173,12 @@ wire_entry call_entry(const struct call *call, const struct fs_attr *attr)
     return (wire_entry){.handle = call_handle_of(call, attr->ino), .attr = *attr};
 }
 
+struct fs_attr call_directory(const struct call *call, fs_ino ino)
+{
+    struct fs_attr attr;
+    return core_getattr(call->core, ino, &attr) == 0 ? attr : (struct fs_attr){0};
+}
+
 int call_reply_room(struct call *call, size_t room, struct writer *ret_body)
 {
     fs_assert(!call->reply);

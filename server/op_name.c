@@ -194,6 +194,7 @@ int op_make(struct call *call)
     if (result < 0)
         return result;
     struct wire_make_reply reply = {.entry = call_entry(call, &attr),
+                                    .directory = call_directory(call, request.parent.ino),
                                     .lease =
                                         call_lease_entry(call, request.parent.ino, request.name, attr.ino)};
     return call_reply_make(call, &reply);
@@ -214,6 +215,7 @@ int op_link(struct call *call)
     if (result < 0)
         return result;
     struct wire_link_reply reply = {.entry = call_entry(call, &attr),
+                                    .directory = call_directory(call, request.parent.ino),
                                     .lease =
                                         call_lease_entry(call, request.parent.ino, request.name, attr.ino)};
     return call_reply_link(call, &reply);
@@ -222,12 +224,14 @@ int op_link(struct call *call)
 int op_unlink(struct call *call)
 {
     CALL_DECODE(unlink);
+    struct wire_unlink_reply reply;
     int result = call_handle_inside(call, request.parent);
     if (result == 0)
-        result = core_unlink(call->core, &call->cred, request.parent.ino, request.name);
+        result = core_unlink(call->core, &call->cred, request.parent.ino, request.name, &reply.ino);
     if (result < 0)
         return result;
-    struct wire_unlink_reply reply = {.lease = call_lease_name(call, request.parent.ino, request.name)};
+    reply.directory = call_directory(call, request.parent.ino);
+    reply.lease = call_lease_name(call, request.parent.ino, request.name);
     return call_reply_unlink(call, &reply);
 }
 
@@ -254,6 +258,7 @@ int op_rmdir(struct call *call)
         return result;
     attr.nlink = 0;
     struct wire_rmdir_reply reply = {.attr = attr,
+                                     .directory = call_directory(call, request.parent.ino),
                                      .lease = call_lease_name(call, request.parent.ino, request.name)};
     return call_reply_rmdir(call, &reply);
 }
@@ -261,22 +266,27 @@ int op_rmdir(struct call *call)
 int op_rename(struct call *call)
 {
     CALL_DECODE(rename);
-    struct fs_attr attr;
+    struct fs_attr moved = {0}, replaced = {0};
     int result = call_handle_inside(call, request.parent);
     if (result == 0)
         result = call_handle_inside(call, request.new_parent);
     if (result == 0 && (request.flags & ~RENAME_FLAGS))
         result = -EINVAL;
     if (result == 0)
-        result = check_not_root(call, request.parent.ino, request.name, &attr);
+        result = check_not_root(call, request.parent.ino, request.name, &moved);
     if (result == 0)
-        result = check_not_root(call, request.new_parent.ino, request.new_name, &attr);
+        result = check_not_root(call, request.new_parent.ino, request.new_name, &replaced);
     if (result == 0)
         result = core_rename(call->core, &call->cred, request.parent.ino, request.name,
                              request.new_parent.ino, request.new_name, request.flags);
     if (result < 0)
         return result;
-    struct wire_rename_reply reply = {.lease =
+    bool nothing = moved.ino == replaced.ino; // two names of one inode stay
+    struct wire_rename_reply reply = {.moved = nothing ? 0 : moved.ino,
+                                      .replaced = nothing ? 0 : replaced.ino,
+                                      .directory = call_directory(call, request.parent.ino),
+                                      .new_directory = call_directory(call, request.new_parent.ino),
+                                      .lease =
                                           call_lease_name(call, request.new_parent.ino, request.new_name)};
     if (request.flags & FS_RENAME_EXCHANGE)
         reply.lease &= call_lease_name(call, request.parent.ino, request.name);

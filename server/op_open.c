@@ -103,6 +103,7 @@ int op_create(struct call *call)
         return result;
     struct wire_create_reply reply = {.entry = call_entry(call, &attr),
                                       .created = created,
+                                      .directory = call_directory(call, request.parent.ino),
                                       .lease =
                                           call_lease_entry(call, request.parent.ino, request.name, attr.ino)};
     return call_reply_create(call, &reply);

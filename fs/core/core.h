@@ -81,7 +81,8 @@ int core_make(struct core *core, const struct fs_cred *cred, fs_ino parent, stru
               const struct core_make *make, struct fs_attr *ret_attr);
 int core_link(struct core *core, const struct fs_cred *cred, fs_ino ino, fs_ino parent, struct fs_name name,
               struct fs_attr *ret_attr);
-int core_unlink(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name);
+int core_unlink(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name,
+                fs_ino *ret_ino);
 int core_rmdir(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name);
 int core_rename(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name,
                 fs_ino new_parent, struct fs_name new_name, uint32_t rename_flags);

@@ -296,7 +296,8 @@ static int check_remove(struct core *core, const struct fs_cred *cred, fs_ino pa
     return 0;
 }
 
-int core_unlink(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name)
+int core_unlink(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name,
+                fs_ino *ret_ino)
 {
     struct inode *directory, *victim;
     int result = check_remove(core, cred, parent, name, &directory, &victim);
@@ -304,8 +305,13 @@ int core_unlink(struct core *core, const struct fs_cred *cred, fs_ino parent, st
         return result;
     if (S_ISDIR(victim->stored.attr.mode))
         return -EISDIR;
+    fs_ino ino = victim->node.key; // it may be freed
     result = write_begin(core);
-    return result != 0 ? result : write_end(core, remove_entry(core, directory, name, victim, false));
+    if (result == 0)
+        result = write_end(core, remove_entry(core, directory, name, victim, false));
+    if (result == 0)
+        *ret_ino = ino;
+    return result;
 }
 
 int core_rmdir(struct core *core, const struct fs_cred *cred, fs_ino parent, struct fs_name name)

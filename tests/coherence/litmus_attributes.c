@@ -29,6 +29,18 @@ static void file_0000(struct side *writer, unsigned round)
     must(chmod("f", 0), "chmod", "f");
 }
 
+static void file_100(struct side *writer, unsigned round)
+{
+    file_0644(writer, round);
+    must(truncate("f", 100), "truncate", "f");
+}
+
+static void one_name(struct side *writer, unsigned round)
+{
+    file_0644(writer, round);
+    clear("g");
+}
+
 static void old_owner(struct side *writer, unsigned round)
 {
     file_0644(writer, round);
@@ -165,6 +177,46 @@ static enum seen mode_is(struct side *side, unsigned round)
     return seen_number(side, "mode", st.st_mode & 07777, 0644, 0);
 }
 
+// A read takes the access time from the kernel, which asks its daemon then.
+static void hold_and_read(struct side *reader, unsigned round)
+{
+    (void)round;
+    reader->fd = must(open("f", O_RDWR), "open", "f");
+}
+
+static int read_and_stat(struct side *side, struct stat *ret_stat)
+{
+    char byte;
+    return pread(side->fd, &byte, 1, 0) < 0 ? -1 : fstat(side->fd, ret_stat);
+}
+
+static enum seen read_mode_is(struct side *side, unsigned round)
+{
+    (void)round;
+    struct stat st;
+    if (read_and_stat(side, &st) < 0)
+        return seen_error(side, "read or fstat");
+    return seen_number(side, "mode", st.st_mode & 07777, 0644, 0);
+}
+
+static enum seen read_size_is(struct side *side, unsigned round)
+{
+    (void)round;
+    struct stat st;
+    if (read_and_stat(side, &st) < 0)
+        return seen_error(side, "read or fstat");
+    return seen_number(side, "size", st.st_size, 100, 200);
+}
+
+static enum seen read_links_are(struct side *side, unsigned round)
+{
+    (void)round;
+    struct stat st;
+    if (read_and_stat(side, &st) < 0)
+        return seen_error(side, "read or fstat");
+    return seen_number(side, "links", (long long)st.st_nlink, 1, 2);
+}
+
 static enum seen owner_is(struct side *side, unsigned round)
 {
     struct stat st;
@@ -213,6 +265,18 @@ static void open_file(struct side *writer, unsigned round)
     must(chmod("f", 0644), "chmod", "f");
 }
 
+static void grow(struct side *writer, unsigned round)
+{
+    (void)writer, (void)round;
+    must(truncate("f", 200), "truncate", "f");
+}
+
+static void give_name(struct side *writer, unsigned round)
+{
+    (void)writer, (void)round;
+    must(link("f", "g"), "link", "f");
+}
+
 static void close_parent(struct side *writer, unsigned round)
 {
     (void)writer, (void)round;
@@ -247,6 +311,21 @@ static void new_attribute(struct side *writer, unsigned round)
 
 const struct litmus litmus_attributes[] = {
     {.name = "chmod_then_stat", .prepare = file_0644, .change = close_file, .look = mode_is},
+    {.name = "chmod_then_read_and_stat",
+     .prepare = file_0644,
+     .hold = hold_and_read,
+     .change = close_file,
+     .look = read_mode_is},
+    {.name = "truncate_then_read_and_stat",
+     .prepare = file_100,
+     .hold = hold_and_read,
+     .change = grow,
+     .look = read_size_is},
+    {.name = "link_then_read_and_stat",
+     .prepare = one_name,
+     .hold = hold_and_read,
+     .change = give_name,
+     .look = read_links_are},
     {.name = "chown_then_stat", .prepare = old_owner, .change = new_owner, .look = owner_is},
     {.name = "utimes_then_stat", .prepare = old_time, .change = new_time, .look = time_is},
     {.name = "setxattr_then_getxattr",

@@ -48,6 +48,11 @@ class Proxy:
         """Frames that clients have sent so far."""
         return sum(n for key, n in self._ask(count=True).items() if key.startswith("client "))
 
+    def calls_of(self, *numbers):
+        """The same, of these calls alone."""
+        counts = self._ask(count=True)
+        return sum(counts.get("client %d" % number, 0) for number in numbers)
+
     def close(self):
         self.process.stdin.close()
         self.process.wait()

@@ -72,11 +72,12 @@ static void test_what_was_seen_of_a_directory_is_kept_until_it_is_forgotten(void
 {
     struct nodes *nodes = *state;
     struct node *node = nodes_lookup(nodes, (wire_handle){.ino = 50}, NODE_ROOT);
-    nodes_saw(node, &(struct fs_attr){.ino = 50, .mode = S_IFREG});
-    assert_null(node->seen);
-    nodes_saw(node, &(struct fs_attr){.ino = 50, .mode = S_IFDIR});
-    nodes_saw(node, &(struct fs_attr){.ino = 50, .mode = S_IFDIR | 0700});
-    assert_int_equal(node->seen->mode, S_IFDIR | 0700);
+    struct fs_attr attr;
+    assert_false(attr_get_seen(&node->attr, 50, &attr));
+    attr_saw(&node->attr, &(struct fs_attr){.ino = 50, .mode = S_IFDIR});
+    attr_saw(&node->attr, &(struct fs_attr){.ino = 50, .mode = S_IFDIR | 0700});
+    assert_true(attr_get_seen(&node->attr, 50, &attr));
+    assert_int_equal(attr.mode, S_IFDIR | 0700);
     nodes_forget(nodes, node, 1);
     assert_null(nodes_get(nodes, 50));
 }

@@ -395,7 +395,7 @@ static int try_link(struct place *p)
 
 static int try_unlink(struct place *p)
 {
-    return core_unlink(p->w.core, &named, p->d, NAME("f"));
+    return core_unlink(p->w.core, &named, p->d, NAME("f"), &(fs_ino){0});
 }
 
 static int try_rmdir(struct place *p)

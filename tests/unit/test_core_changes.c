@@ -110,12 +110,12 @@ static int link_f(struct tree *tree)
 
 static int unlink_f(struct tree *tree)
 {
-    return core_unlink(tree->world.core, &world_root, tree->d, fs_name_of("f"));
+    return core_unlink(tree->world.core, &world_root, tree->d, fs_name_of("f"), &(fs_ino){0});
 }
 
 static int unlink_l(struct tree *tree)
 {
-    return core_unlink(tree->world.core, &world_root, tree->d, fs_name_of("l"));
+    return core_unlink(tree->world.core, &world_root, tree->d, fs_name_of("l"), &(fs_ino){0});
 }
 
 static int unlink_open_f(struct tree *tree)

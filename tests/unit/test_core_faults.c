@@ -54,7 +54,7 @@ static void scene_open(struct scene *scene)
     struct fs_name capability = fs_name_of("security.capability");
     assert_int_equal(core_setxattr(world->core, &world_root, scene->f, capability, "cap", 3, 0), 0);
     scene->gone = world_file(world, world_make(world, scene->a, "gone", S_IFREG | 0666), FS_OPEN_WRITE);
-    assert_int_equal(core_unlink(world->core, &world_root, scene->a, fs_name_of("gone")), 0);
+    assert_int_equal(core_unlink(world->core, &world_root, scene->a, fs_name_of("gone"), &(fs_ino){0}), 0);
     scene->made = NULL;
     world_commit(world);
 }
@@ -107,17 +107,17 @@ static int op_link(struct scene *scene)
 
 static int op_unlink_one_of_two(struct scene *scene)
 {
-    return core_unlink(CORE, &world_root, scene->a, NAME("f"));
+    return core_unlink(CORE, &world_root, scene->a, NAME("f"), &(fs_ino){0});
 }
 
 static int op_unlink_last(struct scene *scene)
 {
-    return core_unlink(CORE, &world_root, FS_ROOT_INO, NAME("e"));
+    return core_unlink(CORE, &world_root, FS_ROOT_INO, NAME("e"), &(fs_ino){0});
 }
 
 static int op_unlink_below(struct scene *scene)
 {
-    return core_unlink(CORE, &world_root, scene->full, NAME("x"));
+    return core_unlink(CORE, &world_root, scene->full, NAME("x"), &(fs_ino){0});
 }
 
 static int op_rmdir(struct scene *scene)

@@ -98,7 +98,8 @@ static void disturb(struct world *world, fs_ino parent, unsigned round)
     char name[32], other[32];
     unsigned odd =
         (round * 7919u) % (n_entries / 2) * 2 + 1; // each once: 7919 is prime to the number of odd ones
-    assert_int_equal(core_unlink(world->core, &world_root, parent, numbered(name, "odd", odd)), 0);
+    assert_int_equal(core_unlink(world->core, &world_root, parent, numbered(name, "odd", odd), &(fs_ino){0}),
+                     0);
     world_make(world, parent, numbered(name, "new", round).bytes, S_IFREG | 0644);
     if (round % 2) // to the end, or onto the place of the one before
         assert_int_equal(
@@ -167,7 +168,7 @@ static void as_many_links_as_there_may_be(void **state)
     assert_int_equal(world_attr(world, file).nlink, 65000);
     assert_int_equal(core_link(world->core, &world_root, file, FS_ROOT_INO, fs_name_of("x"), &attr), -EMLINK);
     assert_int_equal(core_lookup(world->core, &world_root, FS_ROOT_INO, fs_name_of("x"), &attr), -ENOENT);
-    assert_int_equal(core_unlink(world->core, &world_root, FS_ROOT_INO, fs_name_of("f0")), 0);
+    assert_int_equal(core_unlink(world->core, &world_root, FS_ROOT_INO, fs_name_of("f0"), &(fs_ino){0}), 0);
     world_link(world, file, FS_ROOT_INO, "x");
     assert_int_equal(world_attr(world, file).nlink, 65000);
 }

@@ -96,15 +96,15 @@ static void errors_of_removal(void **state)
     world_make(&w, dir, "file", S_IFREG | 0644);
     world_make(&w, sticky, "file", S_IFREG | 0666);
     world_make(&w, sticky, "dir", S_IFDIR | 0777);
-    assert_int_equal(core_unlink(w.core, &user, dir, NAME("none")), -ENOENT); // before EACCES
-    assert_int_equal(core_unlink(w.core, &user, dir, NAME("file")), -EACCES);
-    assert_int_equal(core_unlink(w.core, &user, sticky, NAME("file")), -EPERM);
-    assert_int_equal(core_unlink(w.core, &user, sticky, NAME("dir")), -EPERM); // before EISDIR
-    assert_int_equal(core_rmdir(w.core, &user, sticky, NAME("file")), -EPERM); // before ENOTDIR
-    assert_int_equal(core_unlink(w.core, &world_root, ROOT, NAME("dir")), -EISDIR);
+    assert_int_equal(core_unlink(w.core, &user, dir, NAME("none"), &(fs_ino){0}), -ENOENT); // before EACCES
+    assert_int_equal(core_unlink(w.core, &user, dir, NAME("file"), &(fs_ino){0}), -EACCES);
+    assert_int_equal(core_unlink(w.core, &user, sticky, NAME("file"), &(fs_ino){0}), -EPERM);
+    assert_int_equal(core_unlink(w.core, &user, sticky, NAME("dir"), &(fs_ino){0}), -EPERM); // before EISDIR
+    assert_int_equal(core_rmdir(w.core, &user, sticky, NAME("file")), -EPERM);               // before ENOTDIR
+    assert_int_equal(core_unlink(w.core, &world_root, ROOT, NAME("dir"), &(fs_ino){0}), -EISDIR);
     assert_int_equal(core_rmdir(w.core, &world_root, dir, NAME("file")), -ENOTDIR);
     assert_int_equal(core_rmdir(w.core, &world_root, ROOT, NAME("dir")), -ENOTEMPTY);
-    assert_int_equal(core_unlink(w.core, &world_root, dir, NAME("file")), 0);
+    assert_int_equal(core_unlink(w.core, &world_root, dir, NAME("file"), &(fs_ino){0}), 0);
     assert_int_equal(core_rmdir(w.core, &world_root, ROOT, NAME("dir")), 0);
     assert_int_equal(ino_at(&w, ROOT, "dir"), 0);
     teardown(&w);
@@ -203,7 +203,7 @@ static void links_follow_the_tree(void **state)
     assert_int_equal(ino_at(&w, q, "f"), e);
     assert_int_equal(core_rmdir(w.core, &world_root, q, NAME("f")), 0);
     assert_links(&w, q, 2);
-    assert_int_equal(core_unlink(w.core, &world_root, p, NAME("g")), 0);
+    assert_int_equal(core_unlink(w.core, &world_root, p, NAME("g"), &(fs_ino){0}), 0);
     assert_links(&w, f, 1);
     teardown(&w);
 }
@@ -226,7 +226,7 @@ static void times_move(void **state)
     assert_int_equal(fs_time_compare(f1.mtime, f0.mtime), 0);
     assert_int_equal(fs_time_compare(p1.atime, p0.atime), 0);
     p0 = p1, f0 = f1;
-    assert_int_equal(core_unlink(w.core, &world_root, p, NAME("g")), 0);
+    assert_int_equal(core_unlink(w.core, &world_root, p, NAME("g"), &(fs_ino){0}), 0);
     p1 = world_attr(&w, p), f1 = world_attr(&w, f);
     assert_true(newer(p1.mtime, p0.mtime) && newer(p1.ctime, p0.ctime) && newer(f1.ctime, f0.ctime));
     struct fs_attr r0 = world_attr(&w, ROOT);
@@ -277,8 +277,8 @@ static void listing_while_changing(void **state)
     list_more(&w, file, &listing, 1);
     list_more(&w, file, &listing, 3);
     assert_string_equal(listing.names, ". .. a b ");
-    assert_int_equal(core_unlink(w.core, &world_root, ROOT, NAME("a")), 0);
-    assert_int_equal(core_unlink(w.core, &world_root, ROOT, NAME("c")), 0);
+    assert_int_equal(core_unlink(w.core, &world_root, ROOT, NAME("a"), &(fs_ino){0}), 0);
+    assert_int_equal(core_unlink(w.core, &world_root, ROOT, NAME("c"), &(fs_ino){0}), 0);
     world_make(&w, ROOT, "a", S_IFREG | 0644);
     assert_int_equal(try_rename(&w, &world_root, ROOT, "b", ROOT, "d", 0), 0); // keeps the place of d
     assert_int_equal(try_rename(&w, &world_root, ROOT, "e", ROOT, "f", FS_RENAME_EXCHANGE), 0);
@@ -304,7 +304,7 @@ static void unlinked_but_open(void **state)
     fs_ino f = world_make(&w, ROOT, "f", S_IFREG | 0644), d = world_make(&w, ROOT, "d", S_IFDIR | 0755);
     struct core_file *file = world_file(&w, f, FS_OPEN_READ | FS_OPEN_WRITE);
     struct core_file *second = world_file(&w, f, FS_OPEN_READ), *dir = world_file(&w, d, FS_OPEN_READ);
-    assert_int_equal(core_unlink(w.core, &world_root, ROOT, NAME("f")), 0);
+    assert_int_equal(core_unlink(w.core, &world_root, ROOT, NAME("f"), &(fs_ino){0}), 0);
     assert_int_equal(core_rmdir(w.core, &world_root, ROOT, NAME("d")), 0);
     assert_int_equal(try_link(&w, &world_root, f, ROOT, "back"), -ENOENT);
     assert_int_equal(try_make(&w, &world_root, d, "x", S_IFREG, ""), -ENOENT);
@@ -357,7 +357,7 @@ static void files_without_a_name(void **state)
     bool under = true;
     assert_int_equal(core_is_under(w.core, made, d, &under), 0); // it lies where its name is
     assert_false(under);
-    assert_int_equal(core_unlink(w.core, &world_root, ROOT, NAME("x")), 0);
+    assert_int_equal(core_unlink(w.core, &world_root, ROOT, NAME("x"), &(fs_ino){0}), 0);
     assert_int_equal(try_link(&w, &world_root, made, ROOT, "y"), -ENOENT); // it had its name
     core_release(w.core, file);
     core_release(w.core, never);
@@ -380,7 +380,7 @@ static void orphans_after_a_restart(void **state)
     setup(&w);
     for (unsigned i = 0; i < 70; i++) {
         files[i] = world_file(&w, world_make(&w, ROOT, "f", S_IFREG | 0644), FS_OPEN_WRITE);
-        assert_int_equal(core_unlink(w.core, &world_root, ROOT, NAME("f")), 0);
+        assert_int_equal(core_unlink(w.core, &world_root, ROOT, NAME("f"), &(fs_ino){0}), 0);
     }
     fs_ino kept = core_file_ino(files[3]);
     world_commit(&w);

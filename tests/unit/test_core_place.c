@@ -82,7 +82,7 @@ static void hard_links(void **state)
     world_link(&w, f, b, "f");
     assert_under(&w, f, a, true);
     assert_under(&w, f, b, true);
-    assert_int_equal(core_unlink(w.core, &world_root, a, NAME("f")), 0);
+    assert_int_equal(core_unlink(w.core, &world_root, a, NAME("f"), &(fs_ino){0}), 0);
     assert_under(&w, f, a, false);
     assert_under(&w, f, b, true);
     move(&w, b, a, "f", 0);

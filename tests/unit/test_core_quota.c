@@ -256,7 +256,7 @@ static void unlinked_stays_charged_while_open(void **state)
     setup(&w);
     struct operands o = open_operands(&w);
     assert_int_equal(set(&w, o.directory, 100, 100), 0);
-    assert_int_equal(core_unlink(w.core, &world_root, o.directory, NAME("file")), 0);
+    assert_int_equal(core_unlink(w.core, &world_root, o.directory, NAME("file"), &(fs_ino){0}), 0);
     assert_use(&w, o.directory, 10, 2);
     assert_int_equal(append(&o), 0);
     assert_use(&w, o.directory, 15, 2);
@@ -542,7 +542,7 @@ static int play_on_file(struct game *game, size_t root, fs_ino parent, struct fs
         return file ? core_write(core, &world_root, file, offset, bytes, random_below(game, 500), &attr) : 0;
     }
     case 2:
-        return core_unlink(core, &world_root, parent, name);
+        return core_unlink(core, &world_root, parent, name, &(fs_ino){0});
     default:
         return core_link(core, &world_root, ino, some_directory(game, root), NAME("c"), &attr);
     }

@@ -271,7 +271,7 @@ static void nothing_stays_of_a_removed_inode(void **state)
     bool any = false;
     assert_int_equal(set(&w, &owner, f, "user.a", "1"), 0);
     struct core_file *file = world_file(&w, f, FS_OPEN_READ);
-    assert_int_equal(core_unlink(w.core, &world_root, ROOT, NAME("f")), 0);
+    assert_int_equal(core_unlink(w.core, &world_root, ROOT, NAME("f"), &(fs_ino){0}), 0);
     assert_int_equal(get(&w, &owner, f, "user.a"), 1);
     assert_int_equal(set(&w, &owner, f, "user.b", "2"), 0);
     core_release(w.core, file);

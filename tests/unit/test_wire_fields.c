@@ -92,8 +92,8 @@ static void bytes_of_entries(void **state UNUSED)
 {
     uint8_t room[256];
     struct writer writer = writer_on(room, sizeof(room));
-    const struct wire_link_reply link = {.entry = {.handle = {5, 6}, .attr = example_attr}, .lease = 3};
-    wire_put_link_reply(&writer, &link);
+    const struct wire_tmpfile_reply made = {.entry = {.handle = {5, 6}, .attr = example_attr}, .lease = 3};
+    wire_put_tmpfile_reply(&writer, &made);
     ASSERT_BYTES(writer, room, "\x05\0\0\0\0\0\0\0\x06\0\0\0\0\0\0\0" EXAMPLE_ATTR_BYTES "\x03");
 }
 
