@@ -7,6 +7,7 @@
 #define NS_PER_S         1000000000ll
 #define SECONDS_MAX      (INT64_MAX / NS_PER_S - 1)
 #define RELATIME_SECONDS 86400
+#define KERNEL_TICK_MS   20   // its clock for timeouts moves on by this at most
 #define CLOCKS_DIFFER_S  3600 // by less, we hope; else an access time of a day ago is shown for longer
 
 void attr_drop(struct attr_kept *kept, uint64_t tick)
@@ -130,5 +131,5 @@ void attr_told(struct attr_kept *kept, uint32_t until_ms)
 
 bool attr_is_wanted(const struct attr_kept *kept, uint32_t now_ms)
 {
-    return kept->is_lost_to_kernel || (int32_t)(now_ms - kept->told_until_ms) >= 0;
+    return kept->is_lost_to_kernel || (int32_t)(now_ms + KERNEL_TICK_MS - kept->told_until_ms) >= 0;
 }

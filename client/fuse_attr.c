@@ -83,8 +83,10 @@ static void setattr_done(struct request *request, struct reader *body)
     }
     // Where the server alone checks permissions, the names that were found below were found under the old
     // ones.
-    if (S_ISDIR(reply.attr.mode) && request->mount->identity != WIRE_IDENTITY_CALLER)
+    if (S_ISDIR(reply.attr.mode) && request->mount->identity != WIRE_IDENTITY_CALLER) {
         recall_all_names(request->mount);
+        whole_drop(&request->mount->whole, request->changes[0]);
+    }
     request_reply_attr(request, &reply.attr, reply.lease);
 }
 

@@ -11,6 +11,8 @@
 
 struct page {
     struct request *request;
+    bool counts;     // towards knowing the whole directory
+    uint64_t cookie; // of the last entry that fitted
     char *bytes;
     size_t size, used;
 };
@@ -60,7 +62,7 @@ static bool add_plus(struct page *page, const struct wire_dirent *entry, const c
     return true;
 }
 
-// Calls add for each entry until one does not fit. -EPROTO.
+// Calls add for each entry until one does not fit: then 1. -EPROTO.
 static int fill(struct page *page, struct reader entries)
 {
     struct wire_dirent entry;
@@ -70,9 +72,26 @@ static int fill(struct page *page, struct reader entries)
         memcpy(name, entry.name.bytes, entry.name.length);
         name[entry.name.length] = '\0';
         if (!(page->request->plus ? add_plus : add_plain)(page, &entry, name))
-            return 0;
+            return 1;
+        page->cookie = entry.cookie;
+        if (page->counts && !is_dots(entry.name))
+            whole_page_name(&page->request->mount->whole, page->request->directories[0], entry.name);
     }
     return more;
+}
+
+// The page's names become known with a lease alone, whatever of it fits.
+static void begin_page(struct page *page, uint8_t lease)
+{
+    struct request *request = page->request;
+    struct mount *mount = request->mount;
+    struct node *node = nodes_get(&mount->nodes, request->directories[0]);
+    page->cookie = request->offset;
+    if (!node ||
+        !(lease_granted(&mount->lease, node->handle.ino, lease, request->call.again) & WIRE_LEASE_NAMES))
+        return;
+    node->lease |= WIRE_LEASE_NAME;
+    page->counts = whole_page(&mount->whole, node->id.key, request->open_id, request->offset);
 }
 
 // The kernel did not take the page: its lookups did not happen.
@@ -109,6 +128,7 @@ static void readdir_done(struct request *request, struct reader *body)
         return;
     }
     struct reader entries = reader_on(reply.entries.bytes, reply.entries.length);
+    begin_page(&page, reply.lease);
     result = fill(&page, entries);
     if (result < 0) {
         take_back(&page, entries);
@@ -116,6 +136,9 @@ static void readdir_done(struct request *request, struct reader *body)
     } else if (fuse_reply_buf(request->fuse, page.bytes, page.used) != 0) {
         take_back(&page, entries);
     }
+    if (page.counts && result >= 0)
+        whole_page_end(&request->mount->whole, request->directories[0], page.cookie,
+                       result == 0 && reply.end);
     request->fuse = NULL;
     free(page.bytes);
 }
@@ -140,6 +163,8 @@ static void list(fuse_req_t fuse, fuse_ino_t id, size_t size, off_t cookie, cons
     if (!request)
         return;
     request->directories[0] = id;
+    request->open_id = fi->fh;
+    request->offset = (uint64_t)cookie;
     request->size = size;
     request->plus = plus;
     struct wire_readdir_request message = {

@@ -32,6 +32,8 @@ void op_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
     bool dots = strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
     if (!request_handle(fuse, parent, &message.parent) || (!dots && !request_name_ok(fuse, name)))
         return;
+    if (!dots && request_answer_absent(fuse, parent, message.name))
+        return;
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_LOOKUP, NAMES_ROOM, lookup_done);
     if (!request)
         return;
@@ -62,6 +64,18 @@ void op_forget_multi(fuse_req_t fuse, size_t n, struct fuse_forget_data *forgets
 
 // --- making ---
 
+// A directory that was just made is empty.
+static void know_whole(struct request *request, const struct wire_make_reply *reply)
+{
+    struct mount *mount = request->mount;
+    fs_ino ino = reply->entry.handle.ino;
+    struct node *node = nodes_get(&mount->nodes, nodes_id_of(&mount->nodes, ino));
+    if (!node || !(lease_granted(&mount->lease, ino, reply->lease, request->call.again) & WIRE_LEASE_NAMES))
+        return;
+    node->lease |= WIRE_LEASE_NAME;
+    whole_made(&mount->whole, node->id.key);
+}
+
 static void make_done(struct request *request, struct reader *body)
 {
     struct wire_make_reply reply;
@@ -69,6 +83,8 @@ static void make_done(struct request *request, struct reader *body)
     if (result == 0)
         request_keep_changed(request, &reply.directory);
     entry_done(request, &reply.entry, reply.lease, result);
+    if (result == 0)
+        know_whole(request, &reply);
 }
 
 static void make(fuse_req_t fuse, fuse_ino_t parent, const char *name, struct wire_make_request *message)
@@ -82,6 +98,7 @@ static void make(fuse_req_t fuse, fuse_ino_t parent, const char *name, struct wi
     if (!request)
         return;
     request->directories[0] = parent;
+    request->named[0] = whole_begin(&request->mount->whole, parent, message->name, true);
     wire_put_make_request(&request->body, message);
     request_send(request);
 }
@@ -159,6 +176,7 @@ void op_link(fuse_req_t fuse, fuse_ino_t id, fuse_ino_t parent, const char *name
         return;
     request->changes[0] = id;
     request->directories[0] = parent;
+    request->named[0] = whole_begin(&request->mount->whole, parent, message.name, true);
     wire_put_link_request(&request->body, &message);
     request_send(request);
 }
@@ -195,6 +213,7 @@ void op_unlink(fuse_req_t fuse, fuse_ino_t parent, const char *name)
     if (!request)
         return;
     request->directories[0] = parent;
+    request->named[0] = whole_begin(&request->mount->whole, parent, message.name, false);
     wire_put_unlink_request(&request->body, &message);
     request_send(request);
 }
@@ -209,6 +228,7 @@ static void rmdir_done(struct request *request, struct reader *body)
     }
     struct node *node = nodes_get(nodes, nodes_id_of(nodes, reply.attr.ino));
     recall_changed(request->mount, reply.attr.ino);
+    whole_drop(&request->mount->whole, nodes_id_of(nodes, reply.attr.ino));
     request_keep_changed(request, &reply.directory);
     if (node)
         attr_saw(&node->attr, &reply.attr); // it may be a process's working directory
@@ -224,8 +244,23 @@ void op_rmdir(fuse_req_t fuse, fuse_ino_t parent, const char *name)
     if (!request)
         return;
     request->directories[0] = parent;
+    request->named[0] = whole_begin(&request->mount->whole, parent, message.name, false);
     wire_put_rmdir_request(&request->body, &message);
     request_send(request);
+}
+
+// Of an exchange both names stay, and a whiteout stays where the old one was.
+static void begin_rename(struct request *request, const struct wire_rename_request *message,
+                         fuse_ino_t parent, fuse_ino_t new_parent)
+{
+    struct whole_dirs *whole = &request->mount->whole;
+    request->directories[0] = parent;
+    request->directories[1] = new_parent == parent ? 0 : new_parent;
+    if (message->flags & FS_RENAME_EXCHANGE)
+        return;
+    if (!(message->flags & FS_RENAME_WHITEOUT))
+        request->named[0] = whole_begin(whole, parent, message->name, false);
+    request->named[1] = whole_begin(whole, new_parent, message->new_name, true);
 }
 
 static void rename_done(struct request *request, struct reader *body)
@@ -238,6 +273,10 @@ static void rename_done(struct request *request, struct reader *body)
     }
     recall_changed(request->mount, reply.moved);
     recall_changed(request->mount, reply.replaced);
+    if (reply.replaced)
+        whole_drop(&request->mount->whole, nodes_id_of(&request->mount->nodes, reply.replaced));
+    request->nothing[0] = reply.moved == 0;
+    request->nothing[1] = reply.moved == 0 || reply.replaced != 0;
     request_keep_changed(request, &reply.directory);
     request_keep_changed(request, &reply.new_directory);
     name_changed(request, directories[1] ? directories[1] : directories[0], reply.lease);
@@ -261,8 +300,7 @@ void op_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_t 
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_RENAME, NAMES_ROOM, rename_done);
     if (!request)
         return;
-    request->directories[0] = parent;
-    request->directories[1] = new_parent == parent ? 0 : new_parent;
+    begin_rename(request, &message, parent, new_parent);
     wire_put_rename_request(&request->body, &message);
     request_send(request);
 }

@@ -193,7 +193,8 @@ static void create_done(struct request *request, struct reader *body)
     int result = wire_get_create_reply(body, &reply) < 0 ? -EIO : 0;
     if (result == 0)
         request_keep_changed(request, &reply.directory);
-    if (result == 0 && !reply.created)
+    request->nothing[0] = result == 0 && !reply.created;
+    if (request->nothing[0])
         recall_changed(request->mount, reply.entry.handle.ino); // it may have been truncated
     made(request, &reply.entry, reply.lease, result);
 }
@@ -241,6 +242,7 @@ void op_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode
     request->open_id = message.open_id = nodes_new_open_id(&mount->nodes);
     request->flags = flags;
     request->directories[0] = parent;
+    request->named[0] = whole_begin(&mount->whole, parent, message.name, true);
     wire_put_create_request(&request->body, &message);
     request_send(request);
 }

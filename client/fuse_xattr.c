@@ -112,8 +112,10 @@ static void changed(struct request *request, struct reader *body)
 {
     struct mount *mount = request->mount;
     notify_attributes(mount->notify, request->node_id);
-    if (mount->identity != WIRE_IDENTITY_CALLER)
+    if (mount->identity != WIRE_IDENTITY_CALLER) {
         recall_all_names(mount);
+        whole_drop(&mount->whole, request->node_id);
+    }
     request_done_ok(request, body);
 }
 

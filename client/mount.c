@@ -153,7 +153,9 @@ static void host_invalidate(void *context, const struct wire_invalidate_event *e
 // The kernel has forgotten an inode on which there is a lease.
 static void host_forgotten(void *context, fs_ino ino)
 {
-    lease_forget(&((struct mount *)context)->lease, ino);
+    struct mount *mount = context;
+    whole_drop(&mount->whole, nodes_id_of(&mount->nodes, ino));
+    lease_forget(&mount->lease, ino);
 }
 
 static void explain(const struct mount *mount, int error, const char *why, char *out, size_t size)
@@ -274,6 +276,7 @@ static int mount_open(struct mount *mount, const char *client_name)
     };
     set_host(mount);
     nodes_init(&mount->nodes);
+    whole_init(&mount->whole, &mount->env);
     mount->nodes.forgotten = host_forgotten;
     mount->nodes.context = mount;
     list_init(&mount->recalls);
@@ -317,6 +320,7 @@ static void mount_close(struct mount *mount)
     locks_free(mount);
     mount->nodes.forgotten = NULL;
     nodes_free(&mount->nodes);
+    whole_free(&mount->whole);
     lease_free(&mount->lease);
     if (mount->fuse)
         fuse_session_destroy(mount->fuse);

@@ -13,6 +13,7 @@
 #include "client/rpc.h"
 #include "client/transport.h"
 #include "client/watcher.h"
+#include "client/whole_dirs.h"
 #include "fs/loop/busy_loop.h"
 #include <limits.h>
 #include <uv.h>
@@ -70,6 +71,7 @@ struct mount {
 
     struct lease lease;
     uint64_t attr_clock; // see attr_cache.h
+    struct whole_dirs whole;
     struct notify *notify;
     struct list recalls; // see recall.c
     size_t n_sweeps;     // of them that drop everything

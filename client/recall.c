@@ -297,6 +297,7 @@ static void drop_attributes_of_all(struct mount *mount)
     notify_attributes(mount->notify, NODE_ROOT);
     mount->nodes.root.lease &= WIRE_LEASE_DATA;
     attr_drop(&mount->nodes.root.attr, tick);
+    whole_drop_all(&mount->whole);
     for (struct table_node *entry = table_first(nodes); entry; entry = table_next(nodes, entry)) {
         struct node *node = CONTAINER_OF(entry, struct node, id);
         if (node->lease & (WIRE_LEASE_ATTR | WIRE_LEASE_NAME))
@@ -386,11 +387,22 @@ static bool is_under_way(const struct mount *mount, uint64_t number)
     return false;
 }
 
-static void drop(struct mount *mount, struct node *node, const struct wire_invalidate_event *event)
+// What the daemon keeps itself. A directory whose attributes alone change may have been removed.
+static void drop_kept(struct mount *mount, struct node *node, const struct wire_invalidate_event *event)
 {
-    struct recall *recall = recall_new(mount, event->number);
     if (event->what & WIRE_DROP_ATTR)
         attr_drop(&node->attr, ++mount->attr_clock);
+    if (event->what & WIRE_DROP_NAME && !(event->what & WIRE_DROP_NAMES))
+        whole_doubt(&mount->whole, node->id.key,
+                    (struct fs_name){.bytes = event->name.bytes, .length = event->name.length});
+    else
+        whole_drop(&mount->whole, node->id.key);
+}
+
+static void drop(struct mount *mount, struct node *node, const struct wire_invalidate_event *event)
+{
+    drop_kept(mount, node, event);
+    struct recall *recall = recall_new(mount, event->number);
     if (!recall)
         return;
     if (event->what & WIRE_DROP_NAME && node->known)

@@ -145,6 +145,15 @@ static size_t which_change(const struct request *request, fuse_ino_t id)
     return i;
 }
 
+static void end_names(struct request *request, enum whole_outcome outcome)
+{
+    for (size_t i = 0; i < ARRAY_LEN(request->named); i++) {
+        bool nothing = outcome == WHOLE_DONE && request->nothing[i];
+        whole_end(&request->mount->whole, &request->named[i], nothing ? WHOLE_NOTHING : outcome);
+        request->named[i].id = 0;
+    }
+}
+
 static void note_read(struct request *request)
 {
     struct mount *mount = request->mount;
@@ -161,6 +170,7 @@ static void note_read(struct request *request)
 static void request_free(struct request *request)
 {
     end_changes(request);
+    end_names(request, WHOLE_NOTHING); // it was not sent
     forget_caller(request);
     count_busy(request, false);
     free(request->call.frame);
@@ -181,6 +191,7 @@ static void on_done(struct rpc_call *call, int result, struct reader *body)
         request->failed(request, result);
     else
         request_fail(request, result);
+    end_names(request, result == 0 ? WHOLE_DONE : WHOLE_UNKNOWN);
     request_free(request);
 }
 
@@ -567,6 +578,22 @@ void request_reply_absent(struct request *request, uint8_t lease)
     else
         request_fail(request, -ENOENT);
     request->fuse = NULL;
+}
+
+bool request_answer_absent(fuse_req_t fuse, fuse_ino_t parent, struct fs_name name)
+{
+    struct mount *mount = mount_of(fuse);
+    const struct node *node = nodes_get(&mount->nodes, parent);
+    double seconds = lease_seconds(&mount->lease, env_monotonic_ns(&mount->env));
+    if (!node || !(node->lease & WIRE_LEASE_NAME) || seconds == 0 ||
+        !whole_lacks(&mount->whole, parent, name))
+        return false;
+    const struct fuse_entry_param none = {.entry_timeout = seconds};
+    if (mount_knows_epochs(mount))
+        fuse_reply_entry(fuse, &none);
+    else
+        fuse_reply_err(fuse, ENOENT);
+    return true;
 }
 
 // --- helpers of the operations ---

@@ -42,8 +42,10 @@ struct request {
     // Of these, the directories behind the others: noted with the inode from when it is sent until it is
     // answered.
     bool changing, leased[REQUEST_CHANGES_MAX], alone[REQUEST_CHANGES_MAX];
-    uint64_t sent_at, ended_at; // by mount->attr_clock
-    bool keep;                  // the kernel keeps the bytes that are read
+    uint64_t sent_at, ended_at;   // by mount->attr_clock
+    struct whole_change named[2]; // names that the call makes or removes
+    bool nothing[2];              // and that, the answer says, were there before or stay
+    bool keep;                    // the kernel keeps the bytes that are read
     bool is_old;           // and what is answered may be older than a drop that the server has been told of
     bool settles;          // pages that the kernel has written back wait for it
     uint32_t n_kept_reads; // the node's when it was sent
@@ -81,6 +83,8 @@ void request_reply_attr(struct request *request, const struct fs_attr *attr, uin
 void request_reply_statx(struct request *request, const struct fs_attr *attr, uint8_t lease); // to a STATX
 void request_reply_entry(struct request *request, const wire_entry *entry, uint8_t lease);
 void request_reply_absent(struct request *request, uint8_t lease); // no such name in directories[0]
+// To a LOOKUP: that there is no such name. False: the server is to be asked.
+bool request_answer_absent(fuse_req_t fuse, fuse_ino_t parent, struct fs_name name);
 // The entry of a node in directories[0], as the kernel is told it: for how long it may be kept is noted.
 void request_entry(const struct request *request, struct node *node, const wire_entry *entry, uint8_t lease,
                    struct fuse_entry_param *ret_param);

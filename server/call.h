@@ -50,6 +50,7 @@ int call_writable(const struct call *call); // -EROFS on a read-only session
 // What of a reply the client may keep: WIRE_LEASE_*.
 uint8_t call_lease_attr(struct call *call, fs_ino ino);
 uint8_t call_lease_name(struct call *call, fs_ino directory, struct fs_name name);
+uint8_t call_lease_names(struct call *call, fs_ino directory); // of who may search it
 static inline uint8_t call_lease_entry(struct call *call, fs_ino directory, struct fs_name name, fs_ino ino)
 {
     return call_lease_name(call, directory, name) | call_lease_attr(call, ino);

@@ -260,6 +260,14 @@ uint8_t call_lease_name(struct call *call, fs_ino directory, struct fs_name name
     return given ? WIRE_LEASE_NAME : 0;
 }
 
+uint8_t call_lease_names(struct call *call, fs_ino directory)
+{
+    bool given = core_access(call->core, &call->cred, directory, FS_MAY_EXEC) == 0 &&
+                 recall_give_names(&call->hosted->recall, call->request->attached->holder, directory,
+                                   &call->request->wait, now_ms(call->hosted));
+    return given ? WIRE_LEASE_NAMES : 0;
+}
+
 int call_lease_data(struct call *call, fs_ino ino, uint8_t *ret_lease)
 {
     int result = recall_give_data(&call->hosted->recall, call->request->attached->holder, ino,

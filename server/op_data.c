@@ -130,7 +130,8 @@ static bool visit(void *context, struct fs_name name, uint64_t cookie, fs_ino in
 int op_readdir(struct call *call)
 {
     CALL_DECODE(readdir);
-    const size_t ahead = sizeof(uint8_t) + sizeof(uint32_t); // `end` and the length of the entries
+    const size_t ahead =
+        2 * sizeof(uint8_t) + sizeof(uint32_t); // `end`, `lease` and the length of the entries
     struct session_open *open;
     struct writer body;
     int result = call_open(call, request.open_id, &open);
@@ -157,6 +158,7 @@ int op_readdir(struct call *call)
     if (result < 0)
         return result;
     write_u8(&body, !listing.full);
+    write_u8(&body, call_lease_names(call, listing.directory));
     write_u32(&body, (uint32_t)n);
     body.at += n;
     return call_replied(call, &body);

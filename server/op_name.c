@@ -197,6 +197,8 @@ int op_make(struct call *call)
                                     .directory = call_directory(call, request.parent.ino),
                                     .lease =
                                         call_lease_entry(call, request.parent.ino, request.name, attr.ino)};
+    if (S_ISDIR(attr.mode))
+        reply.lease |= call_lease_names(call, attr.ino);
     return call_reply_make(call, &reply);
 }
 

@@ -425,10 +425,17 @@ int recall_tell(struct recall *recall, const struct lease_holder *own, struct de
 
 // --- giving ---
 
+// Does the change make any of what is wanted old? Of all names, each does.
+static bool touches(const struct core_change *want, const struct core_change *change)
+{
+    bool any_name = (want->what & CORE_CHANGE_NAMES) && (change->what & CORE_CHANGE_NAME);
+    return any_name || common(want->what, want->name, change) != 0;
+}
+
 static bool item_blocks(const struct recall_item *item, const struct core_change *want,
                         const struct recall_wait *own)
 {
-    return item->wait != own && common(want->what, want->name, &item->change) != 0;
+    return item->wait != own && touches(want, &item->change);
 }
 
 static bool change_pends(const struct recall *recall, const struct core_change *want,
@@ -466,7 +473,7 @@ static bool is_asked(const struct lease_holder *holder, const struct core_change
         return false;
     list_for_each (node, &lease->asks) {
         const struct recall_ask *ask = LIST_ENTRY(node, struct recall_ask, in_lease);
-        if (common(want->what, want->name, &(struct core_change){.what = ask->what, .name = name_of(ask)}))
+        if (touches(want, &(struct core_change){.what = ask->what, .name = name_of(ask)}))
             return true;
     }
     return false;
@@ -520,6 +527,13 @@ bool recall_give_name(struct recall *recall, struct lease_holder *holder, fs_ino
                       struct fs_name name, const struct recall_wait *own, uint64_t now_ms)
 {
     const struct core_change want = {.ino = directory, .what = CORE_CHANGE_NAME, .name = name};
+    return give(recall, holder, &want, LEASE_NAMES, own, now_ms);
+}
+
+bool recall_give_names(struct recall *recall, struct lease_holder *holder, fs_ino directory,
+                       const struct recall_wait *own, uint64_t now_ms)
+{
+    const struct core_change want = {.ino = directory, .what = CORE_CHANGE_NAMES};
     return give(recall, holder, &want, LEASE_NAMES, own, now_ms);
 }
 

@@ -87,6 +87,9 @@ bool recall_give_attr(struct recall *recall, struct lease_holder *holder, fs_ino
                       const struct recall_wait *own, uint64_t now_ms);
 bool recall_give_name(struct recall *recall, struct lease_holder *holder, fs_ino directory,
                       struct fs_name name, const struct recall_wait *own, uint64_t now_ms);
+// And that the directory has the names that it has now, and no others?
+bool recall_give_names(struct recall *recall, struct lease_holder *holder, fs_ino directory,
+                       const struct recall_wait *own, uint64_t now_ms);
 // Bytes: 0: they may be read and not kept; 1: and kept; CORE_WAIT: `wait` is queued behind a change.
 int recall_give_data(struct recall *recall, struct lease_holder *holder, fs_ino ino, struct recall_wait *wait,
                      uint64_t now_ms);

@@ -31,6 +31,7 @@ enum wire_setlk_how { WIRE_SETLK_PLAIN, WIRE_SETLK_RECLAIM, WIRE_SETLK_UNDETECTE
 #define WIRE_LEASE_ATTR 1u // the attributes
 #define WIRE_LEASE_NAME 2u // that the name leads there, or nowhere
 #define WIRE_LEASE_DATA 4u // the bytes
+#define WIRE_LEASE_NAMES 8u // that a directory has the names that were listed, or none, and no others
 #define WIRE_DROP_ATTR  1u
 #define WIRE_DROP_NAME  2u // one name of a directory
 #define WIRE_DROP_NAMES 4u // all names of a directory

@@ -3,8 +3,10 @@
 // bits are such that the owner of an enforced identity is refused by them too.
 #include "tests/coherence/litmus.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -129,6 +131,31 @@ static enum seen absence_is_hidden(struct side *side, unsigned round)
     (void)round;
     struct stat st;
     if (stat("d/absent", &st) == 0)
+        return seen_other(side, "what is not there was found");
+    if (errno == ENOENT)
+        return SEEN_OLD;
+    return errno == EACCES ? SEEN_NEW : seen_error(side, "stat");
+}
+
+static void hold_listed(struct side *reader, unsigned round)
+{
+    (void)reader, (void)round;
+    DIR *directory = opendir("d");
+    if (!directory)
+        litmus_die("opendir", "d");
+    while (readdir(directory))
+        ;
+    closedir(directory);
+}
+
+// Under a name that nobody has looked for.
+static enum seen any_absence_is_hidden(struct side *side, unsigned round)
+{
+    static unsigned number;
+    struct stat st;
+    char path[64];
+    snprintf(path, sizeof(path), "d/absent%u.%u", round, number++);
+    if (stat(path, &st) == 0)
         return seen_other(side, "what is not there was found");
     if (errno == ENOENT)
         return SEEN_OLD;
@@ -370,6 +397,12 @@ const struct litmus litmus_attributes[] = {
      .prepare = parent_open,
      .change = close_parent,
      .look = absence_is_hidden,
+     .as_user = true},
+    {.name = "chmod_listed_parent_then_absence",
+     .prepare = parent_open,
+     .hold = hold_listed,
+     .change = close_parent,
+     .look = any_absence_is_hidden,
      .as_user = true},
     {.name = "chmod_parent_then_list",
      .prepare = parent_open,

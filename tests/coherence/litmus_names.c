@@ -3,6 +3,7 @@
 // place. Names that appear are new in each round, so that their absence is what the reader knows of them.
 #include "tests/coherence/litmus.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -229,13 +230,78 @@ static void file_and_directory(struct side *writer, unsigned round)
     must(mkdir("next", 0755), "mkdir", "next");
 }
 
+static void file_elsewhere(struct side *writer, unsigned round)
+{
+    (void)writer, (void)round;
+    if (mkdir("elsewhere", 0755) < 0 && errno != EEXIST)
+        litmus_die("mkdir", "elsewhere");
+    touch("elsewhere/f");
+}
+
 static void hold_f(struct side *reader, unsigned round)
 {
     (void)round;
     reader->fd = open("f", O_RDONLY);
 }
 
+// Who has listed a directory knows what is not there.
+static void list(const char *path)
+{
+    DIR *directory = opendir(path);
+    if (!directory)
+        litmus_die("opendir", path);
+    while (readdir(directory))
+        ;
+    closedir(directory);
+}
+
+static void hold_list(struct side *reader, unsigned round)
+{
+    (void)reader, (void)round;
+    list(".");
+}
+
+static const char *own_directory(unsigned round)
+{
+    static char name[32];
+    snprintf(name, sizeof(name), "own%u", round);
+    return name;
+}
+
+// So does who has made it. Of two readers, only one has.
+static void hold_own_directory(struct side *reader, unsigned round)
+{
+    (void)reader;
+    if (mkdir(own_directory(round), 0777) < 0 && errno != EEXIST)
+        litmus_die("mkdir", own_directory(round));
+    list(own_directory(round));
+}
+
+static enum seen appears_in_own(struct side *side, unsigned round)
+{
+    struct stat st;
+    char path[64];
+    snprintf(path, sizeof(path), "%s/n", own_directory(round));
+    if (lstat(path, &st) == 0)
+        return SEEN_NEW;
+    return errno == ENOENT ? SEEN_OLD : seen_error(side, "lstat");
+}
+
 // --- changes ---
+
+static void make_in_own(struct side *writer, unsigned round)
+{
+    (void)writer;
+    char path[64];
+    snprintf(path, sizeof(path), "%s/n", own_directory(round));
+    touch(path);
+}
+
+static void move_in(struct side *writer, unsigned round)
+{
+    (void)writer;
+    must(rename("elsewhere/f", fresh(round)), "rename", fresh(round));
+}
 
 static void make_file(struct side *writer, unsigned round)
 {
@@ -351,6 +417,26 @@ static void remove_and_link(struct side *writer, unsigned round)
 
 const struct litmus litmus_names[] = {
     {.name = "create_then_lookup", .prepare = nothing, .change = make_file, .look = appears},
+    {.name = "list_create_then_lookup",
+     .prepare = nothing,
+     .hold = hold_list,
+     .change = make_file,
+     .look = appears},
+    {.name = "list_create_then_open",
+     .prepare = nothing,
+     .hold = hold_list,
+     .change = make_file,
+     .look = appears_to_open},
+    {.name = "list_move_in_then_lookup",
+     .prepare = file_elsewhere,
+     .hold = hold_list,
+     .change = move_in,
+     .look = appears},
+    {.name = "mkdir_create_then_lookup",
+     .prepare = nothing,
+     .hold = hold_own_directory,
+     .change = make_in_own,
+     .look = appears_in_own},
     {.name = "create_then_open", .prepare = nothing, .change = make_file, .look = appears_to_open},
     {.name = "mkdir_then_lookup", .prepare = nothing, .change = make_directory, .look = appears},
     {.name = "symlink_then_lookup", .prepare = nothing, .change = make_symlink, .look = appears},

@@ -25,7 +25,7 @@ SYNC = 0x100
 LOCK_READ, LOCK_WRITE, LOCK_UNLOCK = 0, 1, 2
 FCNTL, FLOCK = 0, 1
 END = 2 ** 63 - 1
-LEASE_ATTR, LEASE_NAME, LEASE_DATA = 1, 2, 4
+LEASE_ATTR, LEASE_NAME, LEASE_DATA, LEASE_NAMES = 1, 2, 4, 8
 DROP_ATTR, DROP_NAME, DROP_NAMES, DROP_DATA, DROP_TREE = 1, 2, 4, 8, 16
 IO_MAX = 1024 * 1024
 FRAME_MAX = IO_MAX + 8192
@@ -357,7 +357,8 @@ class Client:
     def readdir(self, open_id, cookie=0, n=4096, attributes=0):
         """(end, [(handle, cookie, type, name, attr)])"""
         body = self.call("readdir", u64(open_id) + u64(cookie) + u32(n) + u8(attributes))
-        at, entries = 5, []
+        at, entries = 6, []
+        self.page_lease = body[1]
         while at < len(body):
             ino, mac, after, type_, length = struct.unpack_from("<QQQIH", body, at)
             at += 30

@@ -137,6 +137,154 @@ class Attributes(Kept):
         self.assertGreaterEqual(self.asked(), before + 20)
 
 
+class Names(Kept):
+    """Directories of which the daemon knows all names."""
+
+    def asked(self, *_):
+        return self.proxy.calls_of(LOOKUP)
+
+    def work_in(self, directory):
+        """Names made, moved and removed: none that is not there is asked for, only what is to be replaced, since the kernel makes
+        sure of that."""
+        before = self.asked()
+        for i in range(30):
+            path = os.path.join(directory, str(i))
+            self.assertFalse(os.path.lexists(path))
+            self.assertFalse(os.path.lexists(path + "absent"))
+            write_file(path, b"x")
+            os.rename(path, path + "moved")
+            self.assertFalse(os.path.lexists(path + "never"))
+            self.assertFalse(os.path.lexists(path))
+            write_file(path, b"y")
+            os.rename(path, path + "moved")  # which is there
+            os.unlink(path + "moved")
+            self.assertFalse(os.path.lexists(path + "moved"))
+        self.assertEqual(self.asked(), before + 30)
+
+    def test_of_a_directory_made_here(self):
+        os.mkdir(self.b + "/d")
+        self.work_in(self.b + "/d")
+        os.mkdir(self.b + "/d/e")
+        self.work_in(self.b + "/d/e")
+
+    def test_of_a_directory_listed_here(self):
+        for i in range(3000):
+            write_file(self.a + "/f%d" % i, b"")
+        self.assertEqual(len(os.listdir(self.b)), 3000)
+        self.work_in(self.b)
+        for i in range(0, 3000, 100):
+            self.assertTrue(os.path.exists(self.b + "/f%d" % i))
+
+    def test_of_a_directory_that_is_not_known_they_are_asked_for(self):
+        os.mkdir(self.a + "/d")
+        os.stat(self.b + "/d")
+        before = self.asked()
+        for i in range(10):
+            self.assertFalse(os.path.exists(self.b + "/d/%d" % i))
+        self.assertEqual(self.asked(), before + 10)
+
+    def test_without_leases_every_look_asks(self):
+        mount = self.mount_through_proxy(options="nolease")
+        directory = os.path.join(mount.path, os.path.basename(self.a), "d")
+        os.mkdir(directory)
+        self.assertEqual(os.listdir(directory), [])
+        before = self.asked()
+        for i in range(10):
+            self.assertFalse(os.path.exists(directory + "/%d" % i))
+        self.assertGreaterEqual(self.asked(), before + 10)
+
+    def whole(self, name):
+        """A directory of both mounts that this one has made."""
+        os.mkdir(os.path.join(self.b, name))
+        write_file(os.path.join(self.b, name, "f"), b"x")
+        return os.path.join(self.a, name), os.path.join(self.b, name)
+
+    def test_what_another_makes_and_removes(self):
+        there, here = self.whole("d")
+        acts = [lambda: write_file(there + "/g", b""), lambda: os.unlink(there + "/f"), lambda: os.mkdir(there + "/f"),
+                lambda: os.rename(there + "/g", there + "/h"), lambda: os.link(there + "/h", there + "/g"),
+                lambda: os.rename(there + "/g", there + "/f/g"), lambda: os.rename(there + "/f/g", there + "/i"),
+                lambda: os.symlink("x", there + "/s"), lambda: os.rmdir(there + "/f"),
+                lambda: os.rename(there + "/s", there + "/f")]
+        for act in acts:
+            act()
+            for name in "fghis":
+                self.assertEqual(os.path.lexists(os.path.join(here, name)), os.path.lexists(os.path.join(there, name)), name)
+
+    def test_what_both_do_by_turns(self):
+        there, here = self.whole("d")
+        for i in range(40):
+            one, other = (there, here) if i % 2 else (here, there)
+            write_file(one + "/x", b"")
+            self.assertTrue(os.path.exists(other + "/x"))
+            os.rename(other + "/x", other + "/y%d" % i)
+            self.assertFalse(os.path.exists(one + "/x"))
+            self.assertTrue(os.path.exists(one + "/y%d" % i))
+            os.unlink(one + "/y%d" % i)
+            self.assertFalse(os.path.exists(other + "/y%d" % i))
+
+    def test_own_calls_that_change_less_than_they_say(self):
+        _, here = self.whole("d")
+        os.link(here + "/f", here + "/g")
+        os.rename(here + "/f", here + "/g")  # two names of one inode stay
+        self.assertEqual(sorted(os.listdir(here)), ["f", "g"])
+        self.assertTrue(os.path.exists(here + "/f"))
+        write_file(here + "/h", b"")
+        os.rename(here + "/f", here + "/h")  # which was there
+        os.unlink(here + "/h")
+        self.assertEqual([os.path.exists(os.path.join(here, name)) for name in "fgh"], [False, True, False])
+        write_file(here + "/w", b"")
+        libc = ctypes.CDLL(None, use_errno=True)
+        for flags, left in ((2, ["g", "w"]), (4, ["g", "w", "x"])):  # exchange, whiteout
+            new = "g" if flags == 2 else "x"
+            paths = [os.fsencode(os.path.join(here, name)) for name in ("w", new)]
+            self.assertEqual(libc.renameat2(AT_FDCWD, paths[0], AT_FDCWD, paths[1], flags), 0)
+            self.assertEqual([name for name in "fghwx" if os.path.lexists(os.path.join(here, name))], left)
+        for refused in (lambda: os.mkdir(here + "/g"), lambda: os.rename(here + "/none", here + "/z"),
+                        lambda: os.link(here, here + "/z"), lambda: os.unlink(here + "/none")):
+            self.assertRaises(OSError, refused)
+        self.assertFalse(os.path.exists(here + "/z"))
+
+    def test_a_directory_that_is_replaced_or_moved(self):
+        _, here = self.whole("d")
+        os.mkdir(self.b + "/empty")
+        self.assertFalse(os.path.exists(self.b + "/empty/f"))
+        os.rename(here, self.b + "/empty")
+        self.assertTrue(os.path.exists(self.b + "/empty/f"))
+        self.assertFalse(os.path.exists(here + "/f"))
+        os.mkdir(here)
+        self.assertFalse(os.path.exists(here + "/f"))
+        os.rename(self.a + "/empty", self.a + "/d")
+        self.assertTrue(os.path.exists(here + "/f"))
+
+    def test_over_a_restart_of_the_server(self):
+        there, here = self.whole("d")
+        self.server.kill9()
+        self.server.start()
+        write_file(there + "/g", b"")
+        self.assertFalse(os.path.exists(here + "/another"))  # a name is kept again
+        self.assertTrue(os.path.exists(here + "/g"))
+        self.assertFalse(os.path.exists(here + "/h"))
+        write_file(there + "/h", b"")
+        self.assertTrue(os.path.exists(here + "/h"))
+
+    def test_enforced_identity_may_not_search(self):
+        own = ("--uid", "1000", "--gid", "1000", "--path", "/own", "--owner", "1000:1000", "--perm", "0755")
+        mount = self.mount(self.server.ap_create(self.fs, *own))
+        directory = mount.path + "/d"
+        os.mkdir(directory)
+        self.assertFalse(os.path.exists(directory + "/a"))
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        self.addCleanup(os.close, fd)
+        os.chmod(directory, 0)
+        self.assertRaises(PermissionError, os.stat, "b", dir_fd=fd)
+        self.assertRaises(PermissionError, os.stat, directory + "/b")
+        os.chmod(directory, 0o700)
+        self.assertRaises(FileNotFoundError, os.stat, directory + "/c")
+        os.mkdir(mount.path + "/closed", 0)
+        self.assertRaises(PermissionError, os.stat, mount.path + "/closed/a")
+
+
 class AfterTimeouts(Kept):
     SERVER_ARGS = ("--lease", str(LEASE_S))
 
@@ -152,6 +300,16 @@ class AfterTimeouts(Kept):
         self.assertEqual(self.asked(GETATTR), before)
         os.truncate(self.a + "/f", 7)
         self.assertEqual(os.fstat(fd).st_size, 7)
+
+    def test_over_a_lapse(self):
+        """The server is away for longer than a lease, while the other changes things by way of it."""
+        there, here = self.a + "/d", self.b + "/d"
+        os.mkdir(here)
+        self.proxy.set(frozen=True)
+        write_file(there + "/g", b"")  # waits until the lease has run out
+        self.proxy.set(frozen=False)
+        self.assertFalse(os.path.exists(here + "/another"))  # a name is kept again
+        self.assertTrue(os.path.exists(here + "/g"))
 
 
 del Kept, ThroughProxy

@@ -14,7 +14,7 @@ from test_wire import Wire
 LEASE_SECONDS = 1
 CHMOD, SIZE = 1, 8  # of setattr's mask
 INODES_MAX = 4096  # in one kept
-ATTR, NAME, DATA = raw.LEASE_ATTR, raw.LEASE_NAME, raw.LEASE_DATA
+ATTR, NAME, DATA, NAMES = raw.LEASE_ATTR, raw.LEASE_NAME, raw.LEASE_DATA, raw.LEASE_NAMES
 DROP = raw.DROP_ATTR, raw.DROP_NAME, raw.DROP_NAMES, raw.DROP_DATA, raw.DROP_TREE
 DROP_ATTR, DROP_NAME, DROP_NAMES, DROP_DATA, DROP_TREE = DROP
 
@@ -103,6 +103,8 @@ class Given(Leases):
         c.leased(c.call("setattr", setattr_body(self.file, CHMOD, 0o600)))
         self.assertEqual(c.lease, ATTR)
         c.make(self.dir, "made", stat.S_IFDIR | 0o755)
+        self.assertEqual(c.lease, NAME | ATTR | NAMES)
+        c.make(self.dir, "fifo", stat.S_IFIFO | 0o644)
         self.assertEqual(c.lease, NAME | ATTR)
         c.create(self.dir, "created", 2)
         self.assertEqual(c.lease, NAME | ATTR)
@@ -118,7 +120,7 @@ class Given(Leases):
         self.assertEqual(c.lease, DATA)
         c.open(self.dir, 5, raw.READ | raw.DIRECTORY)
         _, entries = c.readdir(5, attributes=1)
-        self.assertEqual(c.lease, NAME | ATTR)
+        self.assertEqual((c.lease, c.page_lease), (NAME | ATTR, NAMES))
         self.assertEqual([e[4] is None for e in entries], [True, True] + [False] * (len(entries) - 2))
 
     def test_read_only_and_enforced_sessions_keep_too(self):

@@ -92,6 +92,11 @@ static bool name(struct fixture *f, struct lease_holder *holder, fs_ino ino, con
     return recall_give_name(&f->recall, holder, ino, fs_name_of(entry), NULL, f->now_ms);
 }
 
+static bool all_names(struct fixture *f, struct lease_holder *holder, fs_ino ino)
+{
+    return recall_give_names(&f->recall, holder, ino, NULL, f->now_ms);
+}
+
 static int data(struct fixture *f, struct lease_holder *holder, fs_ino ino)
 {
     return recall_give_data(&f->recall, holder, ino, &f->other, f->now_ms);
@@ -188,6 +193,24 @@ static void nobody_is_given_what_is_about_to_change(void **state)
     recall_wait_end(&f->recall, &f->wait);
     assert_true(attr(f, f->a, DIR));
     assert_true(name(f, f->a, DIR, "x"));
+}
+
+static void all_names_are_not_given_while_one_is_about_to_change(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    assert_true(all_names(f, f->a, DIR));
+    assert_true(lease_has(f->a, DIR, LEASE_NAMES));
+    assert_int_equal(ask(f, f->b, &f->wait, DIR, CORE_CHANGE_NAME, "x"), CORE_WAIT);
+    ASSERT_TOLD(f, "a 1 10 2=x");
+    assert_false(all_names(f, f->c, DIR));
+    assert_false(all_names(f, f->a, DIR));
+    assert_true(recall_give_names(&f->recall, f->b, DIR, &f->wait, 1)); // but who changes it
+    recall_dropped(&f->recall, f->a, 1);
+    assert_false(all_names(f, f->a, DIR)); // it has answered, and the change is not made yet
+    recall_wait_end(&f->recall, &f->wait);
+    assert_true(all_names(f, f->a, DIR));
+    assert_int_equal(ask(f, f->c, &f->wait, DIR, CORE_CHANGE_NAMES, ""), CORE_WAIT);
+    assert_false(all_names(f, f->b, DIR));
 }
 
 static void a_change_given_up_leaves_the_ask(void **state)
@@ -602,6 +625,11 @@ static void take_message(struct recall *recall, struct client *client)
         client->names[message.change.ino][name_index(&message.change)] = true;
         return;
     }
+    if (message.change.what & CORE_CHANGE_NAMES) {
+        for (size_t i = 0; i < N_NAMES; i++)
+            client->names[message.change.ino][i] = true;
+        return;
+    }
     client->kept[message.change.ino] |= message.change.what;
     for (size_t i = 0; i < client->n_unanswered; i++) {
         if (client->unanswered_ino[i] == message.change.ino)
@@ -627,7 +655,8 @@ static bool keeps(const struct client *client, const struct core_change *change)
         uint32_t what = message->change.what & ~(dropping ? LEASE_DATA : 0);
         bool same_name = (message->change.what & change->what & CORE_CHANGE_NAME) &&
                          name_index(&message->change) == name_index(change);
-        bool all_names = (message->change.what & CORE_CHANGE_NAME) && (change->what & CORE_CHANGE_NAMES);
+        bool all_names = ((message->change.what & CORE_CHANGE_NAME) && (change->what & CORE_CHANGE_NAMES)) ||
+                         ((message->change.what & CORE_CHANGE_NAMES) && (change->what & CORE_CHANGE_NAME));
         kept |= !message->ask && message->change.ino == change->ino &&
                 ((what & change->what & ~CORE_CHANGE_NAME) || same_name || all_names);
     }
@@ -662,8 +691,12 @@ static void begin_change(struct recall *recall, struct client *client)
 static void want(struct recall *recall, struct client *client)
 {
     struct message message = {.change = {.ino = below(N_INODES), .name = {"", 0}}};
-    uint64_t kind = below(3);
-    if (kind == 0) {
+    uint64_t kind = below(4);
+    if (kind == 3) {
+        message.change.what = CORE_CHANGE_NAMES;
+        if (!recall_give_names(recall, client->holder, message.change.ino, NULL, 1))
+            return;
+    } else if (kind == 0) {
         message.change.what = LEASE_ATTR;
         if (!recall_give_attr(recall, client->holder, message.change.ino, NULL, 1))
             return;
@@ -746,6 +779,7 @@ int main(void)
         TEST(one_event_for_one_inode),
         TEST(a_name_answered_leaves_the_other_names),
         TEST(nobody_is_given_what_is_about_to_change),
+        TEST(all_names_are_not_given_while_one_is_about_to_change),
         TEST(a_change_given_up_leaves_the_ask),
         TEST(two_changes_share_an_answer_unless_bytes_were_given_since),
         TEST(bytes_to_be_kept_wait_unless_their_holder_has_not_answered),
