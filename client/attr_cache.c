@@ -97,8 +97,10 @@ static void get(const struct attr_kept *kept, fs_ino ino, struct fs_attr *ret_at
 
 void attr_keep(struct attr_kept *kept, const struct fs_attr *attr, uint64_t sent)
 {
-    if (kept->n_changing == 0 && kept->changed_at <= sent)
-        kept->is_kept = kept->is_seen = put(kept, attr);
+    if (kept->n_changing > 0 || kept->changed_at > sent)
+        return;
+    kept->is_seen = put(kept, attr);
+    kept->is_kept = kept->is_seen && attr->nlink > 0;
 }
 
 void attr_saw(struct attr_kept *kept, const struct fs_attr *attr)

@@ -35,7 +35,8 @@ void attr_drop(struct attr_kept *kept, uint64_t tick);
 // A call that reads what the inode holds is answered: it may have marked the access time. server_s: the
 // server's time, roughly.
 void attr_was_read(struct attr_kept *kept, int64_t server_s, uint64_t tick);
-// An answer to a call that was sent at `sent` brought them, under a lease.
+// An answer to a call that was sent at `sent` brought them, under a lease. Not of an inode without a name: no
+// recall tells of its end.
 void attr_keep(struct attr_kept *kept, const struct fs_attr *attr, uint64_t sent);
 // It brought them without a lease. A directory may be a process's working directory when it is no more.
 void attr_saw(struct attr_kept *kept, const struct fs_attr *attr);

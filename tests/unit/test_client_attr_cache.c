@@ -64,6 +64,17 @@ static void test_times_that_do_not_fit_are_not_kept(void **state)
     assert_same(&got, &attr);
 }
 
+static void test_without_a_name_nothing_is_kept(void **state)
+{
+    (void)state;
+    struct attr_kept kept = {0};
+    struct fs_attr attr, nameless = some;
+    attr_keep(&kept, &some, 1);
+    nameless.nlink = 0;
+    attr_keep(&kept, &nameless, 1);
+    assert_false(attr_get(&kept, 7, &attr));
+}
+
 static void test_what_was_seen_of_a_directory_outlives_the_lease(void **state)
 {
     (void)state;
@@ -202,7 +213,7 @@ static void execute(struct world *world, struct call *call)
 // What the server grants comes in order with what it takes back; the rest in any order.
 static void answer(struct world *world, struct call *call)
 {
-    struct fs_attr attr = {.size = call->size};
+    struct fs_attr attr = {.nlink = 1, .size = call->size};
     if (call->kind == CHANGE && attr_changed(&world->kept, call->sent_at, ++world->clock))
         call->sent_at = world->clock;
     world->lease |= call->leased;
@@ -263,6 +274,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_kept_comes_back),
         cmocka_unit_test(test_times_that_do_not_fit_are_not_kept),
+        cmocka_unit_test(test_without_a_name_nothing_is_kept),
         cmocka_unit_test(test_what_was_seen_of_a_directory_outlives_the_lease),
         cmocka_unit_test(test_a_drop_outruns_answers_on_their_way),
         cmocka_unit_test(test_a_change_alone_may_say_what_it_led_to),
