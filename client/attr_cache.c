@@ -100,7 +100,7 @@ void attr_keep(struct attr_kept *kept, const struct fs_attr *attr, uint64_t sent
     if (kept->n_changing > 0 || kept->changed_at > sent)
         return;
     kept->is_seen = put(kept, attr);
-    kept->is_kept = kept->is_seen && attr->nlink > 0;
+    kept->is_kept = kept->is_seen && attr->nlink > 0 && attr->blocks != FS_BLOCKS_UNKNOWN;
 }
 
 void attr_saw(struct attr_kept *kept, const struct fs_attr *attr)

@@ -51,6 +51,8 @@ struct fs_time {
 struct fs_time fs_time_from_ns(uint64_t ns);
 int fs_time_compare(struct fs_time a, struct fs_time b); // <0, 0, >0
 
+#define FS_BLOCKS_UNKNOWN UINT64_MAX
+
 struct fs_attr {
     fs_ino ino;
     uint32_t mode; // S_IFMT and permission bits, as struct stat
@@ -58,7 +60,7 @@ struct fs_attr {
     uint32_t uid, gid;
     uint32_t rdev;   // Linux's 32-bit encoding (minor 8 low bits, major 12, minor high)
     uint64_t size;   // bytes
-    uint64_t blocks; // of 512 bytes
+    uint64_t blocks; // of 512 bytes; FS_BLOCKS_UNKNOWN after a write to a large file
     struct fs_time atime, mtime, ctime, btime;
 };
 

@@ -4,7 +4,8 @@
 #include "fs/core/permission.h"
 #include <errno.h>
 
-#define RELATIME_SECONDS 86400 // an access time older than this is renewed by any read
+#define COUNTED_MAX      131072u // bytes
+#define RELATIME_SECONDS 86400   // an access time older than this is renewed by any read
 
 void core_set_quiet(struct core *core, bool quiet)
 {
@@ -92,6 +93,17 @@ static int check_write(const struct core_file *file, const struct inode *inode, 
     return 0;
 }
 
+// Counting blocks costs a read of the store. Who has written a small file will look at it; who writes a large
+// one will write more.
+static void tell_written(struct core *core, struct inode *inode, struct fs_attr *ret_attr)
+{
+    bool counts = inode->stored.attr.size <= COUNTED_MAX || !inode->blocks_stale;
+    if (counts && inode_attr(core, inode, ret_attr) == 0)
+        return;
+    *ret_attr = inode->stored.attr;
+    ret_attr->blocks = FS_BLOCKS_UNKNOWN;
+}
+
 static int write_file(struct core *core, const struct fs_cred *cred, struct inode *inode, uint64_t offset,
                       const void *bytes, size_t n, struct fs_attr *ret_attr)
 {
@@ -101,7 +113,7 @@ static int write_file(struct core *core, const struct fs_cred *cred, struct inod
     if (result == 0 && n > 0)
         result = write_end(core, write_at(core, cred, inode, offset, bytes, n));
     if (result == 0)
-        *ret_attr = inode->stored.attr; // `blocks` may lag: nobody pays a read for it until getattr asks
+        tell_written(core, inode, ret_attr);
     return result;
 }
 

@@ -43,6 +43,16 @@ class Attributes(Kept):
             self.assertEqual(self.same("/f").st_size, 100 + n)
         self.assertEqual(self.asked(GETATTR), before)
 
+    def test_after_own_writes_to_a_large_file(self):
+        """Whose blocks are not counted with every write."""
+        for size in (1, 1000, 100_000, 200_000, 3_000_000):
+            with open(self.b + "/f", "ab") as f:
+                f.write(b"x" * size)
+            self.same("/f")
+            with open(self.b + "/f", "r+b") as f:
+                f.write(b"y")
+            self.same("/f")
+
     def test_after_own_other_changes(self):
         write_file(self.b + "/f", b"x" * 100)
         os.stat(self.b + "/f")

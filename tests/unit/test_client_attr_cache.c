@@ -73,6 +73,10 @@ static void test_without_a_name_nothing_is_kept(void **state)
     nameless.nlink = 0;
     attr_keep(&kept, &nameless, 1);
     assert_false(attr_get(&kept, 7, &attr));
+    nameless = some;
+    nameless.blocks = FS_BLOCKS_UNKNOWN;
+    attr_keep(&kept, &nameless, 1);
+    assert_false(attr_get(&kept, 7, &attr));
 }
 
 static void test_what_was_seen_of_a_directory_outlives_the_lease(void **state)
