@@ -80,6 +80,7 @@ static void make_done(struct request *request, struct reader *body)
 {
     struct wire_make_reply reply;
     int result = wire_get_make_reply(body, &reply);
+    request->name_lease = result == 0 ? reply.lease : 0;
     if (result == 0)
         request_keep_changed(request, &reply.directory);
     entry_done(request, &reply.entry, reply.lease, result);
@@ -157,6 +158,7 @@ static void link_done(struct request *request, struct reader *body)
 {
     struct wire_link_reply reply;
     int result = wire_get_link_reply(body, &reply);
+    request->name_lease = result == 0 ? reply.lease : 0;
     if (result == 0)
         request_keep_changed(request, &reply.directory);
     entry_done(request, &reply.entry, reply.lease, result);
@@ -187,6 +189,7 @@ void op_link(fuse_req_t fuse, fuse_ino_t id, fuse_ino_t parent, const char *name
 static void name_changed(struct request *request, fuse_ino_t directory_id, uint8_t lease)
 {
     struct mount *mount = request->mount;
+    request->name_lease = lease;
     if (mount->lease.generation != 0 && !request_keeps_name(request, directory_id, lease))
         recall_all_names(mount);
     request_done_ok(request, NULL);

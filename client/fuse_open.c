@@ -191,6 +191,7 @@ static void create_done(struct request *request, struct reader *body)
 {
     struct wire_create_reply reply;
     int result = wire_get_create_reply(body, &reply) < 0 ? -EIO : 0;
+    request->name_lease = result == 0 ? reply.lease : 0;
     if (result == 0)
         request_keep_changed(request, &reply.directory);
     request->nothing[0] = result == 0 && !reply.created;

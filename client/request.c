@@ -147,9 +147,11 @@ static size_t which_change(const struct request *request, fuse_ino_t id)
 
 static void end_names(struct request *request, enum whole_outcome outcome)
 {
+    bool is_leased =
+        outcome == WHOLE_NOTHING || (!request->call.again && request->name_lease & WIRE_LEASE_NAME);
     for (size_t i = 0; i < ARRAY_LEN(request->named); i++) {
         bool nothing = outcome == WHOLE_DONE && request->nothing[i];
-        whole_end(&request->mount->whole, &request->named[i], nothing ? WHOLE_NOTHING : outcome);
+        whole_end(&request->mount->whole, &request->named[i], nothing ? WHOLE_NOTHING : outcome, is_leased);
         request->named[i].id = 0;
     }
 }

@@ -45,6 +45,7 @@ struct request {
     uint64_t sent_at, ended_at;   // by mount->attr_clock
     struct whole_change named[2]; // names that the call makes or removes
     bool nothing[2];              // and that, the answer says, were there before or stay
+    uint8_t name_lease;           // the answer's
     bool keep;                    // the kernel keeps the bytes that are read
     bool is_old;           // and what is answered may be older than a drop that the server has been told of
     bool settles;          // pages that the kernel has written back wait for it

@@ -257,17 +257,22 @@ struct whole_change whole_begin(struct whole_dirs *dirs, uint64_t id, struct fs_
     return change;
 }
 
-void whole_end(struct whole_dirs *dirs, const struct whole_change *change, enum whole_outcome outcome)
+void whole_end(struct whole_dirs *dirs, const struct whole_change *change, enum whole_outcome outcome,
+               bool is_leased)
 {
     struct whole_dir *dir = change->id ? get_listed(dirs, change->id) : NULL;
+    bool is_known = outcome != WHOLE_UNKNOWN;
+    bool is_gone = is_known && (outcome == WHOLE_DONE) != change->makes;
     if (!dir)
         return;
     if (dir->serial != change->serial)
         drop(dirs, dir); // it came to be known meanwhile, with or without this name
-    else if (outcome == WHOLE_UNKNOWN && change->makes)
-        doubt(dirs, dir);
-    else if ((outcome == WHOLE_DONE) != change->makes && outcome != WHOLE_UNKNOWN)
+    else if (is_gone && is_leased)
         take(dirs, dir, change->hash);
+    else if (is_gone || (!is_known && change->makes))
+        doubt(dirs, dir); // its hash stays
+    else if (is_known && !is_leased && add(dirs, dir, change->hash))
+        doubt(dirs, dir);
 }
 
 void whole_doubt(struct whole_dirs *dirs, uint64_t id, struct fs_name name)

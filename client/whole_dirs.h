@@ -66,7 +66,10 @@ enum whole_outcome {
 };
 
 struct whole_change whole_begin(struct whole_dirs *dirs, uint64_t id, struct fs_name name, bool makes);
-void whole_end(struct whole_dirs *dirs, const struct whole_change *change, enum whole_outcome outcome);
+// is_leased: the answer lets the name be kept. Else another's change of it, for which it has been doubted
+// already, is about to be made.
+void whole_end(struct whole_dirs *dirs, const struct whole_change *change, enum whole_outcome outcome,
+               bool is_leased);
 
 // Somebody else makes or removes it.
 void whole_doubt(struct whole_dirs *dirs, uint64_t id, struct fs_name name);

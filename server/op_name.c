@@ -289,9 +289,8 @@ int op_rename(struct call *call)
                                       .directory = call_directory(call, request.parent.ino),
                                       .new_directory = call_directory(call, request.new_parent.ino),
                                       .lease =
+                                          call_lease_name(call, request.parent.ino, request.name) &
                                           call_lease_name(call, request.new_parent.ino, request.new_name)};
-    if (request.flags & FS_RENAME_EXCHANGE)
-        reply.lease &= call_lease_name(call, request.parent.ino, request.name);
     return call_reply_rename(call, &reply);
 }
 

@@ -48,7 +48,7 @@ static bool lacks(const char *name)
 static void act(const char *name, bool makes, enum whole_outcome outcome)
 {
     struct whole_change change = whole_begin(&dirs, D, fs_name_of(name), makes);
-    whole_end(&dirs, &change, outcome);
+    whole_end(&dirs, &change, outcome, true);
 }
 
 static void test_of_what_is_not_known_nothing_is_said(void **state)
@@ -71,11 +71,11 @@ static void test_own_calls_keep_it_exact(void **state)
     whole_made(&dirs, D);
     struct whole_change change = whole_begin(&dirs, D, fs_name_of("a"), true);
     assert_false(lacks("a")); // from when it is sent
-    whole_end(&dirs, &change, WHOLE_DONE);
+    whole_end(&dirs, &change, WHOLE_DONE, true);
     assert_false(lacks("a"));
     change = whole_begin(&dirs, D, fs_name_of("a"), false);
     assert_false(lacks("a")); // until it is answered
-    whole_end(&dirs, &change, WHOLE_DONE);
+    whole_end(&dirs, &change, WHOLE_DONE, true);
     assert_true(lacks("a"));
     act("a", true, WHOLE_NOTHING); // was never sent
     assert_true(lacks("a"));
@@ -88,6 +88,23 @@ static void test_own_calls_keep_it_exact(void **state)
     assert_false(lacks("b"));
 }
 
+static void test_without_a_lease_a_name_stays_in_doubt(void **state)
+{
+    (void)state;
+    static const struct {
+        bool makes;
+        enum whole_outcome outcome;
+    } ends[] = {{true, WHOLE_DONE}, {true, WHOLE_NOTHING}, {false, WHOLE_DONE}, {false, WHOLE_NOTHING}};
+    for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+        whole_made(&dirs, D);
+        act("a", true, WHOLE_DONE);
+        struct whole_change change = whole_begin(&dirs, D, fs_name_of("a"), ends[i].makes);
+        whole_end(&dirs, &change, ends[i].outcome, false);
+        assert_false(lacks("a"));
+        assert_true(lacks("b"));
+    }
+}
+
 static void test_two_calls_about_one_name(void **state)
 {
     (void)state;
@@ -95,9 +112,9 @@ static void test_two_calls_about_one_name(void **state)
     act("a", true, WHOLE_DONE);
     struct whole_change removes = whole_begin(&dirs, D, fs_name_of("a"), false);
     struct whole_change makes = whole_begin(&dirs, D, fs_name_of("a"), true);
-    whole_end(&dirs, &removes, WHOLE_DONE);
+    whole_end(&dirs, &removes, WHOLE_DONE, true);
     assert_false(lacks("a"));
-    whole_end(&dirs, &makes, WHOLE_DONE);
+    whole_end(&dirs, &makes, WHOLE_DONE, true);
     assert_false(lacks("a"));
     act("a", true, WHOLE_NOTHING); // it was there
     act("a", false, WHOLE_DONE);
@@ -125,12 +142,12 @@ static void test_a_call_that_was_sent_before_it_was_known(void **state)
     (void)state;
     struct whole_change change = whole_begin(&dirs, D, fs_name_of("a"), true);
     whole_made(&dirs, D);
-    whole_end(&dirs, &change, WHOLE_DONE);
+    whole_end(&dirs, &change, WHOLE_DONE, true);
     assert_false(lacks("a"));
     whole_made(&dirs, D);
     change = whole_begin(&dirs, D, fs_name_of("a"), true);
     whole_made(&dirs, D);
-    whole_end(&dirs, &change, WHOLE_UNKNOWN);
+    whole_end(&dirs, &change, WHOLE_UNKNOWN, true);
     assert_false(lacks("a"));
 }
 
@@ -179,7 +196,7 @@ static void test_listings_that_do_not_count(void **state)
     struct whole_change change = whole_begin(&dirs, D, fs_name_of("c"), true);
     assert_false(page(1, 5, "b", 9, true));
     assert_true(page(1, 0, "a", 5, false));
-    whole_end(&dirs, &change, WHOLE_DONE);
+    whole_end(&dirs, &change, WHOLE_DONE, true);
     assert_false(page(1, 5, "b", 9, true));
     assert_true(page(1, 0, "a", 5, false));
     whole_drop(&dirs, D);
@@ -220,9 +237,11 @@ struct call {
     bool used, executed, makes;
     unsigned name;
     enum whole_outcome outcome;
+    bool is_leased;
     struct whole_change change;
 };
 static bool there[NAMES];
+static unsigned n_pending[NAMES]; // changes by others that have been told, and are not made yet
 static struct call calls[CALLS];
 
 static void execute(struct call *call)
@@ -232,6 +251,7 @@ static void execute(struct call *call)
     call->outcome = fails ? WHOLE_UNKNOWN : call->makes && there[call->name] ? WHOLE_NOTHING : WHOLE_DONE;
     if (!fails)
         there[call->name] = call->makes;
+    call->is_leased = n_pending[call->name] == 0;
 }
 
 static void step(struct call *call)
@@ -242,13 +262,17 @@ static void step(struct call *call)
     } else if (call->used && !call->executed) {
         execute(call);
     } else if (call->used) {
-        whole_end(&dirs, &call->change, call->outcome);
+        whole_end(&dirs, &call->change, call->outcome, call->is_leased);
         call->used = false;
     }
 }
 
 static void list_all(void)
 {
+    for (unsigned i = 0; i < NAMES; i++) {
+        if (n_pending[i] > 0)
+            return; // no lease is given
+    }
     if (!whole_page(&dirs, D, 1, 0))
         return;
     for (unsigned i = 0; i < NAMES; i++) {
@@ -258,10 +282,19 @@ static void list_all(void)
     whole_page_end(&dirs, D, 1, true);
 }
 
-static void change_by_another(void)
+static void tell_of_others(void)
 {
     unsigned name = (unsigned)rand() % NAMES;
     whole_doubt(&dirs, D, numbered(name));
+    n_pending[name] = 1 + (unsigned)rand() % 3; // several may share what was told of one
+}
+
+static void change_by_another(void)
+{
+    unsigned name = (unsigned)rand() % NAMES;
+    if (n_pending[name] == 0)
+        return;
+    n_pending[name]--;
     there[name] = rand() % 2;
 }
 
@@ -284,9 +317,11 @@ static void test_any_order(void **state)
         int chance = rand() % 400;
         if (chance == 0)
             whole_drop(&dirs, D);
-        else if (chance < 4)
+        else if (chance < 2)
+            tell_of_others();
+        else if (chance < 60)
             change_by_another();
-        else if (chance < 20)
+        else if (chance < 80)
             list_all();
         else
             step(&calls[rand() % CALLS]);
@@ -306,6 +341,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_of_what_is_not_known_nothing_is_said),
         TEST(test_own_calls_keep_it_exact),
+        TEST(test_without_a_lease_a_name_stays_in_doubt),
         TEST(test_two_calls_about_one_name),
         TEST(test_what_another_changed_is_asked_for),
         TEST(test_a_call_that_was_sent_before_it_was_known),
