@@ -20,6 +20,8 @@ static void lookup_done(struct request *request, struct reader *body)
 {
     struct wire_lookup_reply reply;
     int result = wire_get_lookup_reply(body, &reply);
+    if (request->open_id != 0 && result == 0 && reply.entry.there)
+        request_held(request);
     if (result == 0 && !reply.entry.there)
         request_reply_absent(request, reply.lease);
     else
@@ -38,6 +40,7 @@ void op_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
     if (!request)
         return;
     request->directories[0] = parent;
+    request->open_id = message.hold = request_hold(fuse);
     wire_put_lookup_request(&request->body, &message);
     request_send(request);
 }

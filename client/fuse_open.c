@@ -31,7 +31,7 @@ static uint32_t flags_of(int flags)
     return open_flags;
 }
 
-static void send_release(struct mount *mount, uint64_t open_id)
+void release_open(struct mount *mount, uint64_t open_id)
 {
     struct request *request = request_new(mount, NULL, WIRE_RELEASE, OPEN_ROOM, request_done_ok);
     if (!request)
@@ -86,14 +86,14 @@ static void after_reply(struct request *request, int replied)
     struct mount *mount = request->mount;
     if (replied != 0) {
         nodes_release(&mount->nodes, nodes_file(&mount->nodes, request->open_id));
-        send_release(mount, request->open_id);
+        release_open(mount, request->open_id);
     }
     request->fuse = NULL;
 }
 
 static void undo(struct request *request, int error)
 {
-    send_release(request->mount, request->open_id);
+    release_open(request->mount, request->open_id);
     request_fail(request, error);
 }
 
@@ -260,5 +260,5 @@ void op_release(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
     if (!file)
         return;
     nodes_release(&mount->nodes, file);
-    send_release(mount, fi->fh);
+    release_open(mount, fi->fh);
 }

@@ -12,6 +12,7 @@
 #include "client/notify.h"
 #include "client/rpc.h"
 #include "client/transport.h"
+#include "client/walks.h"
 #include "client/watcher.h"
 #include "client/whole_dirs.h"
 #include "fs/loop/busy_loop.h"
@@ -68,6 +69,7 @@ struct mount {
     struct list killable; // those of them that were interrupted, not answered
     struct table waits;   // struct lock_wait by ticket
     uint64_t last_ticket;
+    struct walks walks;
 
     struct lease lease;
     uint64_t attr_clock; // see attr_cache.h

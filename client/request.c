@@ -345,12 +345,22 @@ static uint64_t tick_soft(struct mount *mount, uint64_t now)
     return UINT64_MAX;
 }
 
+// What has been found has been used by now.
+static uint64_t tick_holds(struct mount *mount, uint64_t now)
+{
+    uint64_t open_id, due;
+    while ((open_id = walks_take_due(&mount->walks, now, &due)) != 0)
+        release_open(mount, open_id);
+    return due;
+}
+
 uint64_t requests_tick(struct mount *mount)
 {
     uint64_t now = env_monotonic_ns(&mount->env);
     uint64_t killed = tick_killed(mount, now);
     uint64_t soft = mount->options.soft ? tick_soft(mount, now) : UINT64_MAX;
-    return MIN(killed, soft);
+    uint64_t calls = MIN(killed, soft), holds = tick_holds(mount, now);
+    return MIN(calls, holds);
 }
 
 // --- answers ---
@@ -369,6 +379,8 @@ void request_fail(struct request *request, int error)
         error == -ESTALE && request->open_id ? nodes_file(&request->mount->nodes, request->open_id) : NULL;
     if (file && file->given_up)
         error = -EIO; // it was on its way when that happened
+    if (request->fuse && error == -ESTALE)
+        walks_failed(&request->mount->walks, request->pid, env_monotonic_ns(&request->mount->env));
     if (request->fuse)
         fuse_reply_err(request->fuse, -error);
     request->fuse = NULL;
@@ -599,6 +611,21 @@ bool request_answer_absent(fuse_req_t fuse, fuse_ino_t parent, struct fs_name na
 }
 
 // --- helpers of the operations ---
+
+uint64_t request_hold(fuse_req_t fuse)
+{
+    struct mount *mount = mount_of(fuse);
+    bool again = walks_again(&mount->walks, fuse_req_ctx(fuse)->pid, env_monotonic_ns(&mount->env));
+    return again ? nodes_new_open_id(&mount->nodes) : 0;
+}
+
+void request_held(struct request *request)
+{
+    struct mount *mount = request->mount;
+    uint64_t oldest = walks_hold(&mount->walks, request->open_id, env_monotonic_ns(&mount->env));
+    if (oldest != 0)
+        release_open(mount, oldest);
+}
 
 bool request_handle(fuse_req_t fuse, fuse_ino_t id, wire_handle *ret_handle)
 {

@@ -69,6 +69,9 @@ void request_done_ok(struct request *request, struct reader *body);
 void request_fail(struct request *request, int error); // tells the caller
 // The same of a call on an inode, whichever name led to it: the kernel walks to it again when it is no more.
 void request_fail_by_handle(struct request *request, int error);
+// What a lookup is to hold (client/walks.h): an open id, or 0.
+uint64_t request_hold(fuse_req_t fuse);
+void request_held(struct request *request); // the server holds it
 // The error is that the directory `node_id` is no more, which is still what its processes stand in. True:
 // what it was like when it was last seen, without a name.
 bool request_removed(const struct request *request, int error, struct fs_attr *ret_attr);
@@ -107,6 +110,8 @@ void requests_hurry_reads(struct mount *mount);
 void requests_read_again(struct mount *mount, uint64_t node_id);
 
 // --- helpers of the operations ---
+
+void release_open(struct mount *mount, uint64_t open_id); // tells the server (fuse_open.c)
 
 static inline struct mount *mount_of(fuse_req_t fuse)
 {

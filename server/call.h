@@ -42,7 +42,7 @@ int call_handle_once(struct call *call, wire_handle handle);
 int call_handle_inside(struct call *call, wire_handle handle);
 int call_inside(struct call *call, fs_ino ino);
 bool call_handle_is_ours(const struct call *call, wire_handle handle); // the first half alone
-// -ESTALE when the session has no such open.
+// -ESTALE when the session has no such open, -EBADF when it is a hold.
 int call_open(struct call *call, uint64_t open_id, struct session_open **ret_open);
 // With open_id 0 as call_handle(), *ret_file NULL; else the open must be of that inode.
 int call_handle_or_open(struct call *call, wire_handle handle, uint64_t open_id, struct core_file **ret_file);
@@ -61,6 +61,12 @@ struct fs_attr call_directory(const struct call *call, fs_ino ino);
 // 0: nobody keeps what pages that this session wrote to the inode have made old. CORE_WAIT.
 int call_settled(struct call *call, fs_ino ino);
 int call_unsettled(struct call *call, fs_ino ino); // by another session: 0, CORE_WAIT
+// Keeps the inode as open `open_id` of the session; harmless when there is no room. 0, -ENOMEM, -EEXIST.
+int call_hold(struct call *call, uint64_t open_id, fs_ino ino);
+static inline bool call_is_hold(const struct core_file *file)
+{
+    return core_file_flags(file) == 0;
+}
 // For a call whose reply, made before a restart, is given again: makes the open that it granted.
 int call_open_again(struct call *call, struct reader reply);
 

@@ -73,11 +73,12 @@ wire_handle call_handle_of(const struct call *call, fs_ino ino)
     return attach_handle(call->session->identity.handle_key, ino);
 }
 
-static bool opened_here(const struct call *call, fs_ino ino)
+static bool opened_here(const struct call *call, fs_ino ino, bool or_held)
 {
     for (struct table_node *node = table_first(&call->session->opens); node;
          node = table_next(&call->session->opens, node)) {
-        if (core_file_ino(CONTAINER_OF(node, struct session_open, node)->file) == ino)
+        const struct core_file *file = CONTAINER_OF(node, struct session_open, node)->file;
+        if (core_file_ino(file) == ino && (or_held || !call_is_hold(file)))
             return true;
     }
     return false;
@@ -95,7 +96,7 @@ static int check_place(struct call *call, fs_ino ino, bool elsewhere)
     if (under || (result < 0 && result != -ENOENT))
         return result;
     // What was unlinked while this session has it open stays its own.
-    if ((elsewhere || result == -ENOENT) && opened_here(call, ino))
+    if ((elsewhere || result == -ENOENT) && opened_here(call, ino, result == -ENOENT))
         return 0;
     return result == -ENOENT ? -ENOENT : -ESTALE;
 }
@@ -142,7 +143,7 @@ int call_open(struct call *call, uint64_t open_id, struct session_open **ret_ope
     if (!open)
         return -ESTALE;
     *ret_open = open;
-    return 0;
+    return call_is_hold(open->file) ? -EBADF : 0;
 }
 
 int call_handle_or_open(struct call *call, wire_handle handle, uint64_t open_id, struct core_file **ret_file)

@@ -28,6 +28,9 @@ int op_lookup(struct call *call)
     struct fs_name name = at_top ? fs_name_of(".") : request.name;
     struct fs_attr attr;
     result = core_lookup(call->core, &call->cred, request.parent.ino, name, &attr);
+    int held = result == 0 && request.hold != 0 ? call_hold(call, request.hold, attr.ino) : 0;
+    if (held < 0)
+        return held;
     struct wire_lookup_reply reply = {0};
     if ((result == 0 || result == -ENOENT) && fs_name_check(name) == 0)
         reply.lease = call_lease_name(call, request.parent.ino, name);

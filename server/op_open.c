@@ -37,6 +37,25 @@ static int keep(struct call *call, uint64_t open_id, struct core_file *file)
     return 0;
 }
 
+int call_hold(struct call *call, uint64_t open_id, fs_ino ino)
+{
+    struct session_open *before = session_open_get(call->session, open_id);
+    if (before && !call_is_hold(before->file))
+        return -EEXIST;
+    if (before) { // the call is sent again, and may find another inode now
+        struct core_file *file = before->file;
+        open_forget(call->hosted, before);
+        core_release(call->core, file);
+    }
+    struct core_file *file;
+    int result = check_open(call, open_id, 0);
+    if (result == -EMFILE || result == -ENFILE)
+        return 0;
+    if (result == 0)
+        result = core_hold(call->core, ino, &file);
+    return result == 0 ? keep(call, open_id, file) : result;
+}
+
 // Asking again for an open that the session has is harmless. 1: it was that.
 static int open_again(struct call *call, uint64_t open_id, fs_ino ino, uint32_t flags)
 {

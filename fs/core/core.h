@@ -123,6 +123,8 @@ int core_create_open(struct core *core, const struct fs_cred *cred, fs_ino paren
 // FS_OPEN_EXCL, may get one by core_link() once.
 int core_tmpfile(struct core *core, const struct fs_cred *cred, fs_ino parent, uint32_t mode, uint32_t umask,
                  uint32_t open_flags, struct core_file **ret_file, struct fs_attr *ret_attr);
+// Keeps the inode, without permission for anything. -ENOENT.
+int core_hold(struct core *core, fs_ino ino, struct core_file **ret_file);
 // After a server restart: the open was granted before, so permissions are not asked again; -ESTALE when the
 // inode is gone.
 int core_reopen(struct core *core, fs_ino ino, uint32_t open_flags, struct core_file **ret_file);

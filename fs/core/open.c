@@ -172,6 +172,13 @@ int core_tmpfile(struct core *core, const struct fs_cred *cred, fs_ino parent, u
     return result;
 }
 
+int core_hold(struct core *core, fs_ino ino, struct core_file **ret_file)
+{
+    struct inode *inode;
+    int result = inode_get(core, ino, &inode);
+    return result == 0 ? file_new(core, inode, 0, ret_file) : result;
+}
+
 int core_reopen(struct core *core, fs_ino ino, uint32_t open_flags, struct core_file **ret_file)
 {
     struct inode *inode;

@@ -410,23 +410,10 @@ def model_of(name):
     return MODELS[name.rstrip("0123456789")]
 
 
-TAKES_AWAY = ("unlink", "rename", "exchange")
-
-
-def outran(record, records):
-    """A look that two removals or replacements overlap, as it found one file and then another gone, may say ESTALE: the kernel
-    asks again but once."""
-    if record[4] != "ESTALE" or record[3][0] not in ("look", "size"):
-        return False
-    removals = [other for other in records if other[3][0] in TAKES_AWAY and other[0] <= record[1] and other[1] >= record[0]]
-    return len(removals) >= 2
-
-
 def judge(histories):
     """(operations, what nothing explains)"""
     breaches = []
     for name, records in sorted(histories.items()):
-        records = [record for record in records if not outran(record, records)]
         bad = unexplained(records, model_of(name))
         if bad is not None:
             breaches.append("%s: %s" % (name, explain(records, bad)))

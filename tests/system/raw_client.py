@@ -305,8 +305,8 @@ class Client:
 
     # --- calls ---
 
-    def lookup(self, parent, entry):
-        body = self.leased(self.call("lookup", handle(parent) + name(entry)))
+    def lookup(self, parent, entry, hold=0):
+        body = self.leased(self.call("lookup", handle(parent) + name(entry) + u64(hold)))
         return Entry(body[1:]) if body[0] else None
 
     def getattr(self, of, open_id=0):

@@ -51,14 +51,12 @@ class Isolation(Sessions):
         self.top.release(50)
         return outside, file
 
-
-class Handles(Isolation):
     def calls_with(self, forged):
         """Every call that takes a handle."""
         times = struct.pack("<qIqI", 0, 0, 0, 0)
         own = self.sub.root
         return {
-            "lookup": handle(forged) + name("secret"), "getattr": handle(forged) + u64(0),
+            "lookup": handle(forged) + name("secret") + u64(0), "getattr": handle(forged) + u64(0),
             "setattr": handle(forged) + u64(0) + u32(1) + u32(0o777) + u32(0) * 2 + u64(0) + times,
             "access": handle(forged) + u32(4), "readlink": handle(forged),
             "make": handle(forged) + name("x") + u32(DIRECTORY) + u32(0) * 2 + blob(b""),
@@ -81,6 +79,8 @@ class Handles(Isolation):
             with self.subTest(op=op, forged=forged):
                 self.refused(errno.ENOENT if op in gone else errno.ESTALE, self.sub.call, op, body)
 
+
+class Handles(Isolation):
     def test_what_it_was_not_shown(self):
         outside, file = self.secret()
         own_mac = self.sub.root[1]
@@ -130,7 +130,7 @@ class Handles(Isolation):
         for entry in ("../" + self.name, "/", "a/b", b"a\0b", b"\0", "", "../..", "./.."):
             with self.subTest(entry=entry):
                 client = self.client(self.sub_ap)
-                client.send(client.request("lookup", handle(client.root) + name(entry)))
+                client.send(client.request("lookup", handle(client.root) + name(entry) + u64(0)))
                 self.assertTrue(client.closed())
         for op, tail in (("unlink", b""), ("rmdir", b""), ("make", u32(DIRECTORY) + u32(0) * 2 + blob(b"")),
                          ("create", u64(1) + u32(0o644) + u32(0) + u32(raw.READ))):
@@ -171,6 +171,17 @@ class MovedOut(Isolation):
         self.refused(errno.ESTALE, self.sub.link, self.f, self.sub.root, "back")
         self.assertEqual(self.sub.getattr(self.d, 2).ino, self.d[0])
         self.sub.write(1, 0, b"through the open")
+
+    def test_a_hold_is_no_way_out(self):
+        self.sub.release(1)
+        self.sub.release(2)
+        self.sub.lookup(self.sub.root, "d", hold=3)
+        self.sub.lookup(self.d, "f", hold=4)
+        outside = self.move()
+        for of in (self.d, self.f):
+            self.check_stale(of, but=("reopen",))
+        self.top.unlink(self.top.lookup(outside, "d").handle, "f")
+        self.check_stale(self.f, but=("reopen",))
 
     def test_no_claim_brings_it_back(self):
         self.move()

@@ -185,10 +185,10 @@ class Malformed(Wire):
             "groups past the end": frame(OPS["getattr"], 1, 1, 1, struct.pack("<III", 0, 0, 100)),
             "groups 2^32 - 1": frame(OPS["getattr"], 1, 1, 1, struct.pack("<III", 0, 0, 2 ** 32 - 1)),
             "truncated": frame(OPS["getattr"], 1, 1, 1, raw.cred(0, 0) + b"1234"),
-            "name with /": frame(OPS["lookup"], 1, 1, 1, raw.cred(0, 0) + handle(root) + name("a/b")),
-            "name with NUL": frame(OPS["lookup"], 1, 1, 1, raw.cred(0, 0) + handle(root) + name(b"a\0b")),
-            "empty name": frame(OPS["lookup"], 1, 1, 1, raw.cred(0, 0) + handle(root) + name("")),
-            "name of 256": frame(OPS["lookup"], 1, 1, 1, raw.cred(0, 0) + handle(root) + name("x" * 256)),
+            "name with /": frame(OPS["lookup"], 1, 1, 1, raw.cred(0, 0) + handle(root) + name("a/b") + u64(0)),
+            "name with NUL": frame(OPS["lookup"], 1, 1, 1, raw.cred(0, 0) + handle(root) + name(b"a\0b") + u64(0)),
+            "empty name": frame(OPS["lookup"], 1, 1, 1, raw.cred(0, 0) + handle(root) + name("") + u64(0)),
+            "name of 256": frame(OPS["lookup"], 1, 1, 1, raw.cred(0, 0) + handle(root) + name("x" * 256) + u64(0)),
             "unlink ..": frame(OPS["unlink"], 1, 1, 1, raw.cred(0, 0) + handle(root) + name("..")),
             "bytes past the end": frame(OPS["write"], 1, 1, 1, raw.cred(0, 0) + u64(1) + u64(0) + u8(0) + u32(2 ** 32 - 1)),
             "slot used twice": frame(OPS["ping"], 1, 1) * 2,
@@ -239,7 +239,7 @@ class Random(Wire):
         times = struct.pack("<qIqI", 1, 2, 3, 4)
         attribute = name(random.choice(("user.a", "trusted.a", "system.posix_acl_access", "other", "", "n" * 300)))
         return {
-            "ping": b"", "lookup": handle(some) + entry, "getattr": handle(some) + u64(open_id),
+            "ping": b"", "lookup": handle(some) + entry + u64(open_id), "getattr": handle(some) + u64(open_id),
             "setattr": handle(some) + u64(open_id) + u32(random.randrange(512)) + u32(0o644) + u32(1) * 2 + at + times,
             "access": handle(some) + u32(random.randrange(8)), "readlink": handle(some),
             "make": handle(some) + entry + u32(random.choice((0o40755, 0o100644, 0o120777, 0o10644))) + u32(0o22) + u32(0) +
@@ -413,6 +413,29 @@ class Refusals(Wire):
         self.assertEqual(self.c.getattr(self.f, 1).nlink, 0)
         self.c.release(1)
         self.refused(errno.ENOENT, self.c.getattr, self.f)
+
+    def test_held_inode(self):
+        self.c.release(1)
+        self.assertEqual(self.c.lookup(self.dir, "f", hold=9).handle, self.f)
+        self.refused(errno.ENOENT, self.c.lookup, self.dir, "none", 10)
+        self.refused(errno.ESTALE, self.c.read, 10, 0, 1)
+        self.c.unlink(self.dir, "f")
+        self.assertEqual(self.c.getattr(self.f).nlink, 0)
+        for call in ((self.c.read, 9, 0, 1), (self.c.write, 9, 0, b"x"), (self.c.getattr, self.f, 9),
+                     (self.c.call, "getlk", u64(9) + lock(0, 1, 0, 4, 1)),
+                     (self.c.call, "setlk", u64(9) + lock(0, 1, 0, 4, 1) + u64(0) + u8(0))):
+            self.refused(errno.EBADF, *call)
+        # The lookup is sent again, and finds another.
+        other = self.c.create(self.dir, "f", 1).handle
+        self.assertEqual(self.c.lookup(self.dir, "f", hold=9).handle, other)
+        self.refused(errno.ENOENT, self.c.getattr, self.f)
+        self.refused(errno.EEXIST, self.c.lookup, self.dir, "f", 1)
+        self.c.open(other, 2)
+        self.c.release(9)
+        self.c.release(1)
+        self.c.unlink(self.dir, "f")
+        self.c.release(2)
+        self.refused(errno.ENOENT, self.c.getattr, other)
 
     def test_files_without_a_name(self):
         self.refused(errno.EINVAL, self.c.tmpfile, self.dir, 2, 0o644, raw.READ)
@@ -671,7 +694,7 @@ class Sessions(Wire):
     def test_another_call_under_an_old_number(self):
         client = self.client()
         client.getattr(client.root)
-        client.send(client.request("lookup", handle(client.root) + name("x"), seq=1))
+        client.send(client.request("lookup", handle(client.root) + name("x") + u64(0), seq=1))
         self.assertTrue(client.closed())
 
     def test_strangers_do_not_resume(self):

@@ -83,9 +83,11 @@ static void bytes_of_handles_and_names(void **state UNUSED)
 {
     uint8_t room[256];
     struct writer writer = writer_on(room, sizeof(room));
-    const struct wire_lookup_request lookup = {.parent = {1, 0x8877665544332211}, .name = {"..", 2}};
+    const struct wire_lookup_request lookup = {
+        .parent = {1, 0x8877665544332211}, .name = {"..", 2}, .hold = 3};
     wire_put_lookup_request(&writer, &lookup);
-    ASSERT_BYTES(writer, room, "\x01\0\0\0\0\0\0\0\x11\x22\x33\x44\x55\x66\x77\x88\x02\0..");
+    ASSERT_BYTES(writer, room,
+                 "\x01\0\0\0\0\0\0\0\x11\x22\x33\x44\x55\x66\x77\x88\x02\0..\x03\0\0\0\0\0\0\0");
 }
 
 static void bytes_of_entries(void **state UNUSED)
@@ -193,6 +195,7 @@ static void name_limits(void **state UNUSED)
         struct reader reader = reader_on(room, sizeof(room) - writer.left);
         struct wire_unlink_request got;
         assert_int_equal(wire_get_unlink_request(&reader, &got), valid ? 0 : -EPROTO);
+        write_u64(&writer, 0);
         reader = reader_on(room, sizeof(room) - writer.left);
         struct wire_lookup_request lookup;
         assert_int_equal(wire_get_lookup_request(&reader, &lookup), valid ? 0 : -EPROTO);
@@ -220,11 +223,12 @@ static void hostile_names(void **state UNUSED)
         size_t n = sizeof(room) - writer.left;
 
         struct reader reader = reader_on(room, n);
-        struct wire_lookup_request lookup;
-        assert_int_equal(wire_get_lookup_request(&reader, &lookup), cases[i].lookup ? 0 : -EPROTO);
-        reader = reader_on(room, n);
         struct wire_rmdir_request rmdir;
         assert_int_equal(wire_get_rmdir_request(&reader, &rmdir), cases[i].entry ? 0 : -EPROTO);
+        write_u64(&writer, 0);
+        reader = reader_on(room, sizeof(room) - writer.left);
+        struct wire_lookup_request lookup;
+        assert_int_equal(wire_get_lookup_request(&reader, &lookup), cases[i].lookup ? 0 : -EPROTO);
     }
 }
 
