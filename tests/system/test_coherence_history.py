@@ -119,18 +119,6 @@ def made_stale(records, looks):
             yield order[:i] + [record[:4] + (before[4],)] + order[i + 1:]
 
 
-class Outran(unittest.TestCase):
-    def judged(self, *removals):
-        look = (10, 20, 1, ("look", 1, 1), "ESTALE")
-        made = [(0, 1, 0, ("create", 1, 1), 7)] + [(at, at + 1, 2, ("unlink", 1, n), None) for n, at in enumerate(removals)]
-        return history.outran(look, made + [look])
-
-    def test_two_removals_explain_a_stale_answer_and_one_does_not(self):
-        self.assertTrue(self.judged(12, 15))
-        self.assertFalse(self.judged(12))
-        self.assertFalse(self.judged(5, 12))
-
-
 class History(ThreeMounts):
     @classmethod
     def setUpClass(cls):
