@@ -13,6 +13,7 @@
 #include <linux/falloc.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,8 +44,8 @@ struct file {
 };
 
 static struct {
-    pthread_mutex_t lock;
-    bool on;
+    pthread_mutex_t lock; // of the log, the files and what is to fail
+    atomic_bool on;
     enum disk_lie lie, recovery_lie;
     dev_t device;
     char directory[PATH_MAX];
@@ -54,7 +55,7 @@ static struct {
     size_t n, room;
     size_t fail_at;
     int fail_error;
-    bool sync_failed;
+    atomic_bool sync_failed;
 } disk = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 // --- the C library's own ---
@@ -124,10 +125,12 @@ static void leave(void)
 static bool fails(int fd)
 {
     struct stat status;
-    if (disk.device == 0 || fstat(fd, &status) < 0 || status.st_dev != disk.device ||
-        file_find(status.st_ino) < 0)
+    if (disk.device == 0 || fstat(fd, &status) < 0 || status.st_dev != disk.device)
         return false;
-    return disk.fail_at && --disk.fail_at == 0;
+    pthread_mutex_lock(&disk.lock);
+    bool fails_now = file_find(status.st_ino) >= 0 && disk.fail_at && --disk.fail_at == 0;
+    pthread_mutex_unlock(&disk.lock);
+    return fails_now;
 }
 
 static const char *base_name(const char *path)
@@ -420,14 +423,19 @@ void disk_lie_in_recovery(enum disk_lie lie)
 
 void disk_fail(size_t n, int error)
 {
+    pthread_mutex_lock(&disk.lock);
     disk.sync_failed = false;
     disk.fail_at = n;
     disk.fail_error = error;
+    pthread_mutex_unlock(&disk.lock);
 }
 
 bool disk_fault_happened(void)
 {
-    return disk.fail_at == 0;
+    pthread_mutex_lock(&disk.lock);
+    bool happened = disk.fail_at == 0;
+    pthread_mutex_unlock(&disk.lock);
+    return happened;
 }
 
 bool disk_sync_failed(void)

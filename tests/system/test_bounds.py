@@ -222,7 +222,7 @@ class Restarted(Bounds):
 
 
 class Grace(Restarted):
-    SERVER_ARGS = ("--lease", "30")
+    SERVER_ARGS = ("--lease", str(30 * harness.SLOWDOWN))
 
     def push(self, client, data, patience=0.5):
         """Sends what the server takes; how much that is."""

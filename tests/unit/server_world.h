@@ -28,6 +28,8 @@ struct client_end {
 };
 
 struct world {
+    struct env env; // of which time passes a microsecond a look: a turn does not end by it
+    uint64_t now_ns;
     struct shard shard;
     struct hosting_options options;
     struct place place;
@@ -123,6 +125,11 @@ static inline void attach_client(struct world *world, struct client_end *end)
     end->generation = reply.lease_generation;
 }
 
+static inline uint64_t world_monotonic(void *context)
+{
+    return ((struct world *)context)->now_ns += 1000;
+}
+
 static inline int world_setup(void **state, bool strict, bool leases)
 {
     struct world *world = calloc(1, sizeof(*world));
@@ -130,8 +137,11 @@ static inline int world_setup(void **state, bool strict, bool leases)
     assert_non_null(world);
     world->frame = malloc(FRAME_ROOM);
     assert_non_null(world->frame);
+    world->env = env_system;
+    world->env.context = world;
+    world->env.monotonic_ns = world_monotonic;
     world->options =
-        (struct hosting_options){.env = &env_system, .lease_ms = 10000, .durability_strict = strict};
+        (struct hosting_options){.env = &world->env, .lease_ms = 10000, .durability_strict = strict};
     world->shard.options = &world->options;
     list_init(&world->shard.hosted);
     list_init(&world->shard.clients);
@@ -143,7 +153,7 @@ static inline int world_setup(void **state, bool strict, bool leases)
     assert_int_equal(store_fault_open(model, &world->inner), 0);
     assert_int_equal(store_fault_open(world->inner, &world->outer), 0);
     world->hosted.store = world->outer;
-    assert_int_equal(core_create(world->outer, &env_system, &world->hosted.core), 0);
+    assert_int_equal(core_create(world->outer, &world->env, &world->hosted.core), 0);
     leases_start(&world->hosted);
     assert_int_equal(lock_table_create(1000, attached_granted, &world->hosted, &world->hosted.locks), 0);
     for (size_t i = 0; i < N_CLIENTS; i++) {
