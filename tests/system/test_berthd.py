@@ -268,7 +268,7 @@ class Restart(unittest.TestCase):
             client.getattr(self.file)
             return False
         except raw.Refused as refused:
-            self.assertEqual(refused.status, errno.ESTALE)
+            self.assertEqual(refused.status, errno.ENOENT)
             return True
 
     def test_after_a_clean_stop(self):
