@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program that runs from a mount: who may write to its file, and how it is replaced. And what
-inotify and syncfs do."""
+"""A program that runs from a mount: who may write to its file, how it is replaced, as whom it runs. And what
+inotify, epoll and syncfs do."""
 import ctypes
 import errno
 import os
 import re
+import select
 import shutil
+import stat
 import subprocess
 import unittest
 import urllib.request
@@ -81,6 +83,41 @@ class Running(TwoMounts):
         self.assertEqual(process.stdout.read(10), b"still here")
         self.assertEqual(subprocess.run([path], timeout=20).returncode, 0)
         self.assertEqual(read_file(path), read_file("/bin/true"))
+
+
+class Privileged(TwoMounts):
+    """Set-id programs and device files."""
+    OWNER, USER = 4321, 1234
+
+    def seen(self, top):
+        """As whom a program of OWNER's with its set-user-id bit runs, and whether a device file opens."""
+        os.chmod(top, 0o755)
+        shutil.copy("/usr/bin/id", top + "/id")
+        os.chown(top + "/id", self.OWNER, -1)
+        os.chmod(top + "/id", 0o4755)
+        os.mknod(top + "/null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+        ran = subprocess.run([top + "/id", "-u"], user=self.USER, group=self.USER, extra_groups=(), cwd="/", timeout=20,
+                             capture_output=True, text=True)
+        return ran.stdout, Running.outcome(os.open, top + "/null", os.O_WRONLY)
+
+    def test_as_on_a_local_disk_when_the_mount_says_so(self):
+        mount = self.mount(self.ap, options="suid,dev")
+        self.assertEqual(self.seen(os.path.join(mount.path, os.path.basename(self.a))), ("%d\n" % self.OWNER, "ok"))
+
+    def test_without_effect_otherwise(self):
+        self.assertEqual(self.seen(self.a), ("%d\n" % self.USER, "EACCES"))
+
+
+class Polled(TwoMounts):
+    def test_files_are_always_ready_and_never_read_without_waiting(self):
+        with open(os.path.join(self.a, "f"), "w+b", buffering=0) as f:
+            f.write(b"text")
+            with select.epoll() as poll:
+                poll.register(f, select.EPOLLIN)
+                self.assertEqual(poll.poll(20), [(f.fileno(), select.EPOLLIN)])
+            with self.assertRaises(OSError) as refused:
+                os.preadv(f.fileno(), [bytearray(4)], 0, os.RWF_NOWAIT)
+            self.assertEqual(refused.exception.errno, errno.EOPNOTSUPP)
 
 
 class Watched(TwoMounts):
