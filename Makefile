@@ -237,7 +237,7 @@ $(COHERENCE):
 
 # --- simulation: many clients and a server in one process on virtual time; its own conn and shard, the rest is the real code ---
 
-SIM_SERVER := attach attached catalogue catalogue_db client credentials debt dispatch frame grace hosted keep lease leases \
+SIM_SERVER := accessed attach attached catalogue catalogue_db client credentials debt dispatch frame grace hosted keep lease leases \
               metrics recall run_marker session sync turn welcome address
 SIM_O := $(call objects,tests/sim/*.c server/op_*.c) $(SIM_SERVER:%=$(BUILD)/obj/server/%.o) $(BUILD)/obj/client/rpc.o
 SIM_WRAPS := keep_reply grace_parks grace_check_claim lock_release_session session_admit attached_tell_grants_again \

@@ -25,6 +25,14 @@ static void kept(const struct request *request, uint8_t lease)
 static void send_read(fuse_req_t fuse, fuse_ino_t id, uint64_t open_id, uint64_t offset, size_t size,
                       bool keep);
 
+// The file was marked as read through this open.
+static void has_told(struct mount *mount, uint64_t open_id)
+{
+    struct file *file = nodes_file(&mount->nodes, open_id);
+    if (file)
+        file->tells = false;
+}
+
 static void read_done(struct request *request, struct reader *body)
 {
     struct wire_read_reply reply;
@@ -42,6 +50,7 @@ static void read_done(struct request *request, struct reader *body)
     if (request->fuse)
         fuse_reply_buf(request->fuse, reply.data.bytes, reply.data.length);
     request->fuse = NULL;
+    has_told(request->mount, request->open_id);
     if (request->keep)
         kept(request, reply.lease);
 }
@@ -73,10 +82,44 @@ static bool is_for_pages(const struct mount *mount, const struct fuse_file_info 
     return mount->lease.generation != 0 && fi->lock_owner == 0;
 }
 
+// What is read here is marked there, before the caller can tell anybody. False: nobody can be told.
+static bool tell_read(struct mount *mount, struct file *file)
+{
+    uint8_t body[sizeof(uint64_t)];
+    struct writer writer = writer_on(body, sizeof(body));
+    wire_put_accessed_event(&writer, &(struct wire_accessed_event){.open_id = file->id.key});
+    if (!rpc_is_up(mount->rpc) || rpc_tell(mount->rpc, WIRE_ACCESSED, body, sizeof(body)) < 0)
+        return false;
+    file->tells = false;
+    transport_flush(mount->transport);
+    return true;
+}
+
+// From what came with the open.
+static bool read_first(fuse_req_t fuse, struct file *file, uint64_t offset, size_t size)
+{
+    struct mount *mount = mount_of(fuse);
+    wire_bytes bytes;
+    bool done;
+    if (lease_seconds(&mount->lease, env_monotonic_ns(&mount->env)) <= 0 ||
+        !first_bytes_read(file, offset, size, &bytes, &done) || (file->tells && !tell_read(mount, file)))
+        return false;
+    file->node->n_kept_reads++;
+    request_was_read(mount, file->node);
+    fuse_reply_buf(fuse, bytes.bytes, bytes.length);
+    if (done)
+        first_bytes_drop(&mount->first_bytes, file);
+    return true;
+}
+
 void op_read(fuse_req_t fuse, fuse_ino_t id, size_t size, off_t offset, struct fuse_file_info *fi)
 {
-    if (request_file(fuse, fi))
-        send_read(fuse, id, fi->fh, (uint64_t)offset, MIN(size, FS_IO_MAX), is_for_pages(mount_of(fuse), fi));
+    struct file *file = request_file(fuse, fi);
+    if (!file)
+        return;
+    bool pages = is_for_pages(mount_of(fuse), fi);
+    if (!pages || !file->first || !read_first(fuse, file, (uint64_t)offset, size))
+        send_read(fuse, id, fi->fh, (uint64_t)offset, MIN(size, FS_IO_MAX), pages);
 }
 
 void requests_hurry_reads(struct mount *mount)

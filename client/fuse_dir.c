@@ -55,6 +55,7 @@ static bool add_plus(struct page *page, const struct wire_dirent *entry, const c
         node = nodes_lookup(&mount->nodes, entry->handle, page->request->directories[0]);
     if (node) {
         const wire_entry shown = {.handle = entry->handle, .attr = entry->attr};
+        page->request->names[0] = nodes_name(page->request->directories[0], entry->name);
         request_entry(page->request, node, &shown, entry->lease, &param);
     }
     page->used += fuse_add_direntry_plus(page->request->fuse, page->bytes + page->used, left, name, &param,

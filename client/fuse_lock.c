@@ -407,8 +407,10 @@ void locks_ask_again(struct mount *mount)
 
 static void set_lock(fuse_req_t fuse, const struct fuse_file_info *fi, const struct fs_lock *lock, bool wait)
 {
-    if (!request_file(fuse, fi))
+    struct file *file = request_file(fuse, fi);
+    if (!file)
         return;
+    file->may_keep = false; // the server remembers who locks through it
     if (wait && lock->type != FS_LOCK_UNLOCK) {
         wait_for_lock(fuse, fi->fh, lock, false);
         return;

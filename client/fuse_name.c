@@ -41,6 +41,7 @@ void op_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
         return;
     request->directories[0] = parent;
     request->open_id = message.hold = request_hold(fuse);
+    request->names[0] = dots ? 0 : nodes_name(parent, message.name);
     wire_put_lookup_request(&request->body, &message);
     request_send(request);
 }
@@ -48,8 +49,11 @@ void op_lookup(fuse_req_t fuse, fuse_ino_t parent, const char *name)
 static void forget(struct mount *mount, fuse_ino_t id, uint64_t n_lookups)
 {
     struct node *node = nodes_get(&mount->nodes, id);
-    if (node)
-        nodes_forget(&mount->nodes, node, n_lookups);
+    if (!node)
+        return;
+    if (node->n_lookups <= n_lookups)
+        kept_opens_drop(&mount->kept_opens, node);
+    nodes_forget(&mount->nodes, node, n_lookups);
 }
 
 void op_forget(fuse_req_t fuse, fuse_ino_t id, uint64_t n_lookups)
@@ -103,6 +107,7 @@ static void make(fuse_req_t fuse, fuse_ino_t parent, const char *name, struct wi
         return;
     request->directories[0] = parent;
     request->named[0] = whole_begin(&request->mount->whole, parent, message->name, true);
+    request->names[0] = nodes_name(parent, message->name);
     wire_put_make_request(&request->body, message);
     request_send(request);
 }
@@ -182,6 +187,7 @@ void op_link(fuse_req_t fuse, fuse_ino_t id, fuse_ino_t parent, const char *name
     request->changes[0] = id;
     request->directories[0] = parent;
     request->named[0] = whole_begin(&request->mount->whole, parent, message.name, true);
+    request->names[0] = nodes_name(parent, message.name);
     wire_put_link_request(&request->body, &message);
     request_send(request);
 }
@@ -198,6 +204,25 @@ static void name_changed(struct request *request, fuse_ino_t directory_id, uint8
     request_done_ok(request, NULL);
 }
 
+// The file may lose its last name, and what nobody has open then goes at once: what is only kept open is let
+// go before that is asked for.
+static void let_go_of(struct mount *mount, uint64_t name)
+{
+    kept_opens_drop_name(&mount->kept_opens, name);
+    kept_opens_tell(&mount->kept_opens, env_monotonic_ns(&mount->env));
+}
+
+// What the server says of a name that led to `ino` (0: to none).
+static void renamed(struct mount *mount, fs_ino ino, uint64_t name)
+{
+    struct node *node = ino ? nodes_get(&mount->nodes, nodes_id_of(&mount->nodes, ino)) : NULL;
+    if (!node)
+        return;
+    recall_changed(mount, ino);
+    request_changed(mount, node);
+    kept_opens_named(&mount->kept_opens, node, name);
+}
+
 static void unlink_done(struct request *request, struct reader *body)
 {
     struct wire_unlink_reply reply;
@@ -205,7 +230,7 @@ static void unlink_done(struct request *request, struct reader *body)
         request_fail(request, -EIO);
         return;
     }
-    recall_changed(request->mount, reply.ino);
+    renamed(request->mount, reply.ino, 0);
     request_keep_changed(request, &reply.directory);
     name_changed(request, request->directories[0], reply.lease);
 }
@@ -218,6 +243,7 @@ void op_unlink(fuse_req_t fuse, fuse_ino_t parent, const char *name)
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_UNLINK, NAMES_ROOM, unlink_done);
     if (!request)
         return;
+    let_go_of(mount_of(fuse), nodes_name(parent, message.name));
     request->directories[0] = parent;
     request->named[0] = whole_begin(&request->mount->whole, parent, message.name, false);
     wire_put_unlink_request(&request->body, &message);
@@ -277,8 +303,8 @@ static void rename_done(struct request *request, struct reader *body)
         request_fail(request, -EIO);
         return;
     }
-    recall_changed(request->mount, reply.moved);
-    recall_changed(request->mount, reply.replaced);
+    renamed(request->mount, reply.moved, request->names[1]);
+    renamed(request->mount, reply.replaced, request->flags & RENAME_EXCHANGE ? request->names[0] : 0);
     if (reply.replaced)
         whole_drop(&request->mount->whole, nodes_id_of(&request->mount->nodes, reply.replaced));
     request->nothing[0] = reply.moved == 0;
@@ -306,6 +332,10 @@ void op_rename(fuse_req_t fuse, fuse_ino_t parent, const char *name, fuse_ino_t 
     struct request *request = request_new(mount_of(fuse), fuse, WIRE_RENAME, NAMES_ROOM, rename_done);
     if (!request)
         return;
+    request->flags = flags;
+    request->names[0] = nodes_name(parent, message.name);
+    request->names[1] = nodes_name(new_parent, message.new_name);
+    let_go_of(mount_of(fuse), request->names[1]);
     begin_rename(request, &message, parent, new_parent);
     wire_put_rename_request(&request->body, &message);
     request_send(request);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Opening and releasing. Loop's thread; see request.h. Invariant: an open that the server granted is in the
-// table of files, or a release for it is on its way.
+// table of files, in use or kept (kept_opens.h), or a release for it is on its way.
 #include "client/fuse_ops.h"
 #include "client/recall.h"
 #include <errno.h>
@@ -49,25 +49,25 @@ static bool is_kept(const struct mount *mount, uint32_t flags)
            lease_seconds(&mount->lease, env_monotonic_ns(&mount->env)) > 0;
 }
 
-// lease: of the answer to an open; without WIRE_LEASE_DATA the first read is to reach the server.
-static struct fuse_file_info file_info(const struct request *request, const struct node *node, uint8_t lease)
+// tells: the first read is to reach the server.
+static struct fuse_file_info file_info(struct mount *mount, const struct node *node, uint64_t open_id,
+                                       uint32_t flags, bool tells)
 {
-    struct mount *mount = request->mount;
-    struct fuse_file_info fi = {.fh = request->open_id};
-    if (request->flags & FS_OPEN_DIRECTORY)
+    struct fuse_file_info fi = {.fh = open_id};
+    if (flags & FS_OPEN_DIRECTORY)
         return fi;
-    fi.direct_io = !node || !is_kept(mount, request->flags);
-    fi.keep_cache = !fi.direct_io && node->lease & lease & WIRE_LEASE_DATA && node->n_dropping == 0;
-    mount->n_kept_opens += fi.keep_cache;
+    fi.direct_io = !node || !is_kept(mount, flags);
+    fi.keep_cache = !fi.direct_io && !tells && node->lease & WIRE_LEASE_DATA && node->n_dropping == 0;
+    mount->n_cache_hits += fi.keep_cache;
     return fi;
 }
 
-static int reply_open(const struct request *request, const struct fuse_entry_param *made,
+static int reply_open(struct mount *mount, fuse_req_t fuse, const struct fuse_entry_param *made,
                       const struct fuse_file_info *fi)
 {
-    request->mount->opens_direct = fi->direct_io;
-    int result = made ? fuse_reply_create(request->fuse, made, fi) : fuse_reply_open(request->fuse, fi);
-    request->mount->opens_direct = false;
+    mount->opens_direct = fi->direct_io;
+    int result = made ? fuse_reply_create(fuse, made, fi) : fuse_reply_open(fuse, fi);
+    mount->opens_direct = false;
     return result;
 }
 
@@ -80,14 +80,20 @@ static int keep(struct request *request, struct node *node)
     return result;
 }
 
+static void close_file(struct mount *mount, struct file *file)
+{
+    uint64_t open_id = file->id.key;
+    first_bytes_drop(&mount->first_bytes, file);
+    nodes_release(&mount->nodes, file);
+    release_open(mount, open_id);
+}
+
 // The open is the kernel's now, or nobody's.
 static void after_reply(struct request *request, int replied)
 {
     struct mount *mount = request->mount;
-    if (replied != 0) {
-        nodes_release(&mount->nodes, nodes_file(&mount->nodes, request->open_id));
-        release_open(mount, request->open_id);
-    }
+    if (replied != 0)
+        close_file(mount, nodes_file(&mount->nodes, request->open_id));
     request->fuse = NULL;
 }
 
@@ -99,11 +105,31 @@ static void undo(struct request *request, int error)
 
 // --- open ---
 
+// What the answer lets us keep: the open, when nobody uses it any more, and the bytes, until they are read.
+static void keep_granted(struct request *request, struct file *file, const struct wire_open_reply *reply)
+{
+    struct mount *mount = request->mount;
+    struct node *node = file->node;
+    uint8_t given = (reply->lease & (uint8_t)~WIRE_LEASE_DATA) | (reply->data.length ? WIRE_LEASE_DATA : 0);
+    uint8_t lease = lease_granted(&mount->lease, node->handle.ino, given, request->call.again);
+    if ((lease & WIRE_LEASE_OPEN) && (lease & WIRE_LEASE_ATTR) && request->keeps_open) {
+        node->lease |= WIRE_LEASE_ATTR;
+        kept_opens_granted(file, request->since_ns);
+    }
+    if (lease & WIRE_LEASE_DATA) {
+        node->lease |= WIRE_LEASE_DATA;
+        if (!request->is_old && node->n_dropping == 0)
+            first_bytes_put(&mount->first_bytes, file, reply->data);
+    }
+}
+
 static void open_done(struct request *request, struct reader *body)
 {
     struct mount *mount = request->mount;
     struct wire_open_reply reply;
-    int result = wire_get_open_reply(body, &reply) < 0 ? -EIO : request->fuse ? 0 : -EINTR;
+    int result = wire_get_open_reply(body, &reply) < 0 || reply.data.length > request->size ? -EIO
+                 : request->fuse                                                            ? 0
+                                                                                            : -EINTR;
     struct node *node =
         result == 0 ? nodes_get(&mount->nodes, nodes_id_of(&mount->nodes, reply.attr.ino)) : NULL;
     if (result == 0)
@@ -113,8 +139,12 @@ static void open_done(struct request *request, struct reader *body)
         return;
     }
     request_keep_attr(request, &reply.attr, reply.lease);
-    struct fuse_file_info fi = file_info(request, node, reply.lease);
-    after_reply(request, reply_open(request, NULL, &fi));
+    struct file *file = nodes_file(&mount->nodes, request->open_id);
+    file->tells = !(reply.lease & WIRE_LEASE_DATA);
+    struct fuse_file_info fi = file_info(mount, node, request->open_id, request->flags, file->tells);
+    if (!fi.direct_io)
+        keep_granted(request, file, &reply);
+    after_reply(request, reply_open(mount, request->fuse, NULL, &fi));
 }
 
 // A removed directory is still what its process stands in, and empty (fuse_dir.c): the open has no number.
@@ -125,13 +155,12 @@ static void open_failed(struct request *request, int error)
         request_fail_by_handle(request, error);
         return;
     }
-    request->open_id = 0;
-    struct fuse_file_info fi = file_info(request, NULL, 0);
+    struct fuse_file_info fi = file_info(request->mount, NULL, 0, request->flags, true);
     fuse_reply_open(request->fuse, &fi);
     request->fuse = NULL;
 }
 
-static void send_open(fuse_req_t fuse, fuse_ino_t id, uint32_t flags)
+static void send_open(fuse_req_t fuse, fuse_ino_t id, uint32_t flags, bool keeps_open)
 {
     struct mount *mount = mount_of(fuse);
     struct wire_open_request message = {.flags = flags};
@@ -140,10 +169,15 @@ static void send_open(fuse_req_t fuse, fuse_ino_t id, uint32_t flags)
     struct request *request = request_new(mount, fuse, WIRE_OPEN, OPEN_ROOM, open_done);
     if (!request)
         return;
+    const struct node *node = nodes_get(&mount->nodes, id);
     request->open_id = message.open_id = nodes_new_open_id(&mount->nodes);
     request->flags = flags;
     request->failed = open_failed;
     request->node_id = id;
+    request->keeps_open = keeps_open;
+    // Not what the kernel has already.
+    request->keep = keeps_open && is_kept(mount, flags) && !(node->lease & WIRE_LEASE_DATA);
+    request->size = message.first = request->keep ? WIRE_FIRST_MAX : 0;
     // On a new session it is an open like any other: only truncating twice would do harm.
     request->call.repeatable = !(flags & FS_OPEN_TRUNC);
     request->changes[0] = flags & FS_OPEN_TRUNC ? id : 0;
@@ -151,14 +185,44 @@ static void send_open(fuse_req_t fuse, fuse_ino_t id, uint32_t flags)
     request_send(request);
 }
 
+// Nobody uses it, and it was opened so by the same caller.
+static bool open_kept(fuse_req_t fuse, fuse_ino_t id, uint32_t flags)
+{
+    struct mount *mount = mount_of(fuse);
+    struct node *node = nodes_get(&mount->nodes, id);
+    uint32_t groups[FS_GROUPS_MAX];
+    // A server that has cut us off is asked: what is opened after that works.
+    if (!node || !node->kept || !is_kept(mount, flags) || !rpc_is_up(mount->rpc) ||
+        !transport_is_quiet(mount->transport))
+        return false;
+    struct fs_cred cred = request_cred(mount, fuse, groups);
+    struct file *file =
+        kept_opens_take(&mount->kept_opens, node, flags, &cred, env_monotonic_ns(&mount->env));
+    if (!file)
+        return false;
+    struct fuse_file_info fi = file_info(mount, node, file->id.key, flags, file->tells);
+    if (reply_open(mount, fuse, NULL, &fi) != 0)
+        close_file(mount, file);
+    return true;
+}
+
+// Whoever only reads, and through the page cache.
+static bool is_plain(int flags)
+{
+    return (flags & O_ACCMODE) == O_RDONLY && !(flags & (O_APPEND | O_DIRECT | O_DSYNC | O_TRUNC));
+}
+
 void op_open(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
 {
-    send_open(fuse, id, flags_of(fi->flags));
+    uint32_t flags = flags_of(fi->flags);
+    bool plain = is_plain(fi->flags);
+    if (!plain || !open_kept(fuse, id, flags))
+        send_open(fuse, id, flags, plain);
 }
 
 void op_opendir(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
 {
-    send_open(fuse, id, FS_OPEN_READ | FS_OPEN_DIRECTORY | (flags_of(fi->flags) & FS_OPEN_NOATIME));
+    send_open(fuse, id, FS_OPEN_READ | FS_OPEN_DIRECTORY | (flags_of(fi->flags) & FS_OPEN_NOATIME), false);
 }
 
 // --- create ---
@@ -178,10 +242,12 @@ static void made(struct request *request, const wire_entry *entry, uint8_t lease
         undo(request, result);
         return;
     }
-    struct fuse_file_info fi = file_info(request, node, 0);
+    struct fuse_file_info fi = file_info(mount, node, request->open_id, request->flags, true);
     struct fuse_entry_param param;
+    if (request->flags & FS_OPEN_TRUNC)
+        request_changed(mount, node);
     request_entry(request, node, entry, lease, &param);
-    int replied = reply_open(request, &param, &fi);
+    int replied = reply_open(mount, request->fuse, &param, &fi);
     if (replied != 0)
         nodes_forget(&mount->nodes, node, 1);
     after_reply(request, replied);
@@ -244,6 +310,7 @@ void op_create(fuse_req_t fuse, fuse_ino_t parent, const char *name, mode_t mode
     request->flags = flags;
     request->directories[0] = parent;
     request->named[0] = whole_begin(&mount->whole, parent, message.name, true);
+    request->names[0] = nodes_name(parent, message.name);
     wire_put_create_request(&request->body, &message);
     request_send(request);
 }
@@ -259,6 +326,7 @@ void op_release(fuse_req_t fuse, fuse_ino_t id, struct fuse_file_info *fi)
     fuse_reply_err(fuse, 0);
     if (!file)
         return;
-    nodes_release(&mount->nodes, file);
-    release_open(mount, fi->fh);
+    first_bytes_drop(&mount->first_bytes, file);
+    if (!kept_opens_keep(&mount->kept_opens, file, env_monotonic_ns(&mount->env)))
+        close_file(mount, file);
 }

@@ -158,6 +158,19 @@ static void host_forgotten(void *context, fs_ino ino)
     lease_forget(&mount->lease, ino);
 }
 
+static bool tell_closed(void *context, const uint64_t *open_ids, size_t n)
+{
+    struct mount *mount = context;
+    uint8_t opens[WIRE_INODES_MAX * sizeof(uint64_t)], body[sizeof(uint32_t) + sizeof(opens)];
+    struct writer writer = writer_on(opens, sizeof(opens));
+    for (size_t i = 0; i < n; i++)
+        write_u64(&writer, open_ids[i]);
+    struct wire_closed_event closed = {.opens = {.bytes = opens, .length = (uint32_t)(n * sizeof(uint64_t))}};
+    writer = writer_on(body, sizeof(body));
+    wire_put_closed_event(&writer, &closed);
+    return rpc_is_up(mount->rpc) && rpc_tell(mount->rpc, WIRE_CLOSED, body, sizeof(body) - writer.left) == 0;
+}
+
 static void explain(const struct mount *mount, int error, const char *why, char *out, size_t size)
 {
     bool absent = error == -ECONNREFUSED || error == -ECONNRESET || error == -ENOENT;
@@ -200,8 +213,10 @@ static void on_timer(uv_timer_t *timer)
 static void on_check(uv_check_t *check)
 {
     struct mount *mount = check->data;
-    const uint64_t dues[] = {recall_tick(mount), requests_tick(mount), rpc_tick(mount->rpc),
-                             locks_tick(mount)};
+    const uint64_t dues[] = {
+        recall_tick(mount), requests_tick(mount),
+        kept_opens_tick(&mount->kept_opens, rpc_answered_ns(mount->rpc), env_monotonic_ns(&mount->env)),
+        rpc_tick(mount->rpc), locks_tick(mount)};
     uint64_t due = UINT64_MAX;
     transport_flush(mount->transport);
     for (size_t i = 0; i < ARRAY_LEN(dues); i++)
@@ -277,6 +292,8 @@ static int mount_open(struct mount *mount, const char *client_name)
     set_host(mount);
     nodes_init(&mount->nodes);
     whole_init(&mount->whole, &mount->env);
+    kept_opens_init(&mount->kept_opens, &mount->nodes, tell_closed, mount);
+    first_bytes_init(&mount->first_bytes);
     mount->nodes.forgotten = host_forgotten;
     mount->nodes.context = mount;
     list_init(&mount->recalls);
@@ -319,6 +336,8 @@ static void mount_close(struct mount *mount)
     rpc_destroy(mount->rpc);
     locks_free(mount);
     mount->nodes.forgotten = NULL;
+    first_bytes_drop_all(&mount->first_bytes);
+    kept_opens_free(&mount->kept_opens);
     nodes_free(&mount->nodes);
     whole_free(&mount->whole);
     lease_free(&mount->lease);

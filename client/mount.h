@@ -7,6 +7,8 @@
 
 #include "client/address.h"
 #include "client/aws_profile.h"
+#include "client/first_bytes.h"
+#include "client/kept_opens.h"
 #include "client/lease.h"
 #include "client/nodes.h"
 #include "client/notify.h"
@@ -65,6 +67,8 @@ struct mount {
     bool wants_btime; // the GETATTR being taken was a STATX
 
     struct nodes nodes;
+    struct kept_opens kept_opens;
+    struct first_bytes first_bytes;
     struct list requests; // with a caller that waits, the oldest first
     struct list killable; // those of them that were interrupted, not answered
     struct table waits;   // struct lock_wait by ticket
@@ -78,7 +82,7 @@ struct mount {
     struct list recalls; // see recall.c
     size_t n_sweeps;     // of them that drop everything
     size_t n_unswept;    // of these, where the kernel may still show something of what is to be dropped
-    uint64_t n_recalls, n_kept_opens;
+    uint64_t n_recalls, n_cache_hits;
 
     // From the latest welcome.
     uint8_t identity;

@@ -87,6 +87,15 @@ uint64_t nodes_id_of(const struct nodes *nodes, fs_ino ino)
     return ino == nodes->root.handle.ino ? NODE_ROOT : ino;
 }
 
+// FNV-1a. Two that are the same cost an open that could have been kept.
+uint64_t nodes_name(uint64_t directory_id, struct fs_name name)
+{
+    uint64_t hash = (0xcbf29ce484222325u ^ directory_id) * 0x100000001b3u;
+    for (size_t i = 0; i < name.length; i++)
+        hash = (hash ^ (uint8_t)name.bytes[i]) * 0x100000001b3u;
+    return hash ? hash : 1;
+}
+
 struct node *nodes_get(const struct nodes *nodes, uint64_t id)
 {
     if (id == NODE_ROOT)

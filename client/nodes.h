@@ -14,19 +14,25 @@
 
 #define NODE_ROOT 1u
 
+struct kept_open; // kept_opens.h
+struct first;     // first_bytes.h
+
 // Lives while the kernel remembers it, it is open or a lock is held on it.
 struct node {
     struct table_node id; // key: node id
     wire_handle handle;
     uint64_t n_lookups;
     uint64_t shown_in; // node id of the directory in which the kernel was shown it, until it is known
+    uint64_t name;     // under which it was shown last, nodes_name(); 0: nobody knows
     uint32_t n_files;
-    uint32_t n_busy;       // requests under way for which the kernel holds the directory's lock
-    uint32_t n_exclusive;  // of them, those that let nobody else look in it
-    uint32_t n_dropping;   // drops of its pages under way
-    uint32_t n_kept_reads; // answers whose bytes the kernel kept; wraps
-    uint8_t lease;         // WIRE_LEASE_* that the server may have to recall
-    bool known;            // the kernel has named it since it was shown
+    uint32_t n_busy;        // requests under way for which the kernel holds the directory's lock
+    uint32_t n_exclusive;   // of them, those that let nobody else look in it
+    uint32_t n_dropping;    // drops of its pages under way
+    uint32_t n_kept_reads;  // answers whose bytes the kernel kept; wraps
+    uint32_t n_changes;     // counts what makes opens that were granted before not worth keeping; wraps
+    struct kept_open *kept; // NULL: none
+    uint8_t lease;          // WIRE_LEASE_* that the server may have to recall
+    bool known;             // the kernel has named it since it was shown
     bool owes_settle;  // what was stored through mappings has been written, and others may keep what it made
                        // old
     struct tree holds; // by kind, owner and start
@@ -40,6 +46,11 @@ struct file {
     struct fs_cred opener; // its groups belong to the file
     size_t n_holds;        // ranges taken through it
     bool given_up;         // what it stood for may be another's by now: EIO from then on
+    bool may_keep;         // when nobody uses it any more (kept_opens.h)
+    bool tells;            // the first read marks the file
+    uint64_t asked_ns;     // when it was asked for; may_keep
+    uint32_t n_changes;    // the node's when it was granted
+    struct first *first;   // NULL: none
 };
 
 // A range that one owner holds, for claiming it again when the server forgot it.
@@ -66,7 +77,8 @@ void nodes_free(struct nodes *nodes);
 
 void nodes_set_root(struct nodes *nodes, wire_handle handle);
 uint64_t nodes_id_of(const struct nodes *nodes, fs_ino ino);
-struct node *nodes_get(const struct nodes *nodes, uint64_t id); // NULL: not known
+uint64_t nodes_name(uint64_t directory_id, struct fs_name name); // a hash of the two, not 0
+struct node *nodes_get(const struct nodes *nodes, uint64_t id);  // NULL: not known
 // One more lookup of what the server showed, in a directory (0: in none). NULL: no memory.
 struct node *nodes_lookup(struct nodes *nodes, wire_handle handle, uint64_t shown_in);
 void nodes_forget(struct nodes *nodes, struct node *node, uint64_t n_lookups);

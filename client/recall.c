@@ -168,6 +168,7 @@ static void drop_pages(struct recall *recall)
     for (size_t i = 0; i < recall->n_dropped; i++) {
         struct dropped *dropped = &recall->dropped[i];
         struct node *node = nodes_get(&mount->nodes, dropped->id);
+        first_bytes_drop_node(&mount->first_bytes, node);
         dropped->n_kept_reads = node->n_kept_reads;
         node->n_dropping++;
         requests_settle(mount, node);
@@ -294,6 +295,7 @@ static void drop_attributes_of_all(struct mount *mount)
 {
     const struct table *nodes = &mount->nodes.by_id;
     uint64_t tick = ++mount->attr_clock;
+    kept_opens_drop_all(&mount->kept_opens);
     notify_attributes(mount->notify, NODE_ROOT);
     mount->nodes.root.lease &= WIRE_LEASE_DATA;
     attr_drop(&mount->nodes.root.attr, tick);
@@ -412,6 +414,9 @@ static void drop(struct mount *mount, struct node *node, const struct wire_inval
         node->lease &= (uint8_t)~WIRE_LEASE_NAME;
     }
     if (event->what & WIRE_DROP_ATTR) {
+        // Told before the answer is: who removes the file finds it closed.
+        kept_opens_drop(&mount->kept_opens, node);
+        kept_opens_tell(&mount->kept_opens, env_monotonic_ns(&mount->env));
         drop_attributes(recall, node);
         node->lease &= (uint8_t)~WIRE_LEASE_ATTR;
     }
@@ -447,6 +452,7 @@ void recall_welcome(struct mount *mount, const struct wire_hello_reply *reply, b
     struct lease *lease = &mount->lease;
     if (!first && lease->generation == reply->lease_generation) {
         lease->owes_cleared = lease->clears; // what was told may have been lost with the connection
+        kept_opens_welcome(&mount->kept_opens, true);
         return;
     }
     forget_numbers(mount);
@@ -463,6 +469,7 @@ void recall_welcome(struct mount *mount, const struct wire_hello_reply *reply, b
         lease->owes_cleared = lease->clears = lease->generation != 0;
         sweep(mount, 0);
     }
+    kept_opens_welcome(&mount->kept_opens, reply->resumed && !reply->claims);
 }
 
 static void tell_kept(struct mount *mount, const uint8_t *handles, size_t n)

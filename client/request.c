@@ -43,18 +43,29 @@ static void keep_opener(struct request *request, const struct fs_cred *cred)
         .uid = cred->uid, .gid = cred->gid, .n_groups = groups ? cred->n_groups : 0, .groups = groups};
 }
 
-// Who asks. What the kernel asks on its own account (write-back of a mapping) is nobody's.
-static void put_cred(struct request *request, const struct file *file)
+// What the kernel asks on its own account (write-back of a mapping) is nobody's.
+static struct fs_cred cred_of(fuse_req_t fuse, const struct file *file, uint32_t groups[FS_GROUPS_MAX])
 {
-    uint32_t groups[FS_GROUPS_MAX];
     struct fs_cred cred = file ? file->opener : (struct fs_cred){.uid = NOBODY, .gid = NOBODY};
-    const struct fuse_ctx *caller = request->fuse ? fuse_req_ctx(request->fuse) : NULL;
+    const struct fuse_ctx *caller = fuse ? fuse_req_ctx(fuse) : NULL;
     if (caller && caller->uid != UINT32_MAX) {
         cred.uid = caller->uid;
         cred.gid = caller->gid;
-        cred.n_groups = groups_of(request->fuse, caller, groups);
+        cred.n_groups = groups_of(fuse, caller, groups);
         cred.groups = groups;
     }
+    return cred;
+}
+
+struct fs_cred request_cred(const struct mount *mount, fuse_req_t fuse, uint32_t groups[FS_GROUPS_MAX])
+{
+    return mount->identity == WIRE_IDENTITY_CALLER ? cred_of(fuse, NULL, groups) : (struct fs_cred){0};
+}
+
+static void put_cred(struct request *request, const struct file *file)
+{
+    uint32_t groups[FS_GROUPS_MAX];
+    struct fs_cred cred = cred_of(request->fuse, file, groups);
     wire_put_cred(&request->body, &cred);
     if (is_opening(request->call.op))
         keep_opener(request, &cred);
@@ -107,6 +118,13 @@ static struct node *changed_node(const struct request *request, size_t i)
     return id ? nodes_get(&request->mount->nodes, id) : NULL;
 }
 
+void request_changed(struct mount *mount, struct node *node)
+{
+    kept_opens_drop(&mount->kept_opens, node);
+    kept_opens_tell(&mount->kept_opens, env_monotonic_ns(&mount->env));
+    first_bytes_drop_node(&mount->first_bytes, node);
+}
+
 static void begin_changes(struct request *request)
 {
     struct mount *mount = request->mount;
@@ -133,6 +151,8 @@ static void end_changes(struct request *request)
     for (size_t i = 0; i < REQUEST_CHANGES_MAX; i++) {
         struct node *node = changed_node(request, i);
         request->alone[i] = node && attr_changed(&node->attr, request->sent_at, request->ended_at);
+        if (node && i < ARRAY_LEN(request->changes))
+            request_changed(request->mount, node);
     }
 }
 
@@ -156,17 +176,23 @@ static void end_names(struct request *request, enum whole_outcome outcome)
     }
 }
 
+void request_was_read(struct mount *mount, struct node *node)
+{
+    int64_t server_ns = mount->server_ahead_ns + (int64_t)env_monotonic_ns(&mount->env);
+    if (!mount->read_only)
+        attr_was_read(&node->attr, server_ns / 1000000000, ++mount->attr_clock);
+}
+
 static void note_read(struct request *request)
 {
     struct mount *mount = request->mount;
     uint16_t op = request->call.op;
-    if (mount->read_only || (op != WIRE_READ && op != WIRE_READDIR && op != WIRE_READLINK))
+    if (op != WIRE_READ && op != WIRE_READDIR && op != WIRE_READLINK)
         return;
     struct node *node =
         nodes_get(&mount->nodes, op == WIRE_READDIR ? request->directories[0] : request->node_id);
-    int64_t server_ns = mount->server_ahead_ns + (int64_t)env_monotonic_ns(&mount->env);
     if (node)
-        attr_was_read(&node->attr, server_ns / 1000000000, ++mount->attr_clock);
+        request_was_read(mount, node);
 }
 
 static void request_free(struct request *request)
@@ -562,6 +588,7 @@ void request_entry(const struct request *request, struct node *node, const wire_
 {
     bool traced = node->known || (node->shown_in && node->shown_in == request->directories[0]);
     *ret_param = (struct fuse_entry_param){.ino = node->id.key};
+    kept_opens_named(&request->mount->kept_opens, node, request->names[0]);
     stat_of(request->mount, &entry->attr, &ret_param->attr);
     ret_param->entry_timeout = keep_name(request, lease);
     ret_param->attr_timeout = keep_attr_and_tell(request, &entry->attr, traced ? lease : 0);

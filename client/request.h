@@ -46,7 +46,9 @@ struct request {
     struct whole_change named[2]; // names that the call makes or removes
     bool nothing[2];              // and that, the answer says, were there before or stay
     uint8_t name_lease;           // the answer's
-    bool keep;                    // the kernel keeps the bytes that are read
+    uint64_t names[2];            // where they are, nodes_name(); 0: none
+    bool keeps_open;              // the open, when nobody uses it any more
+    bool keep;                    // what is read may be kept
     bool is_old;           // and what is answered may be older than a drop that the server has been told of
     bool settles;          // pages that the kernel has written back wait for it
     uint32_t n_kept_reads; // the node's when it was sent
@@ -59,11 +61,16 @@ struct request *request_new(struct mount *mount, fuse_req_t fuse, uint16_t op, s
 // The same on the client's own account, as who opened the file.
 struct request *request_new_for(struct mount *mount, const struct file *file, uint16_t op, size_t room,
                                 void (*done)(struct request *request, struct reader *body));
+// As whom the caller's requests go; `groups` has room for its.
+struct fs_cred request_cred(const struct mount *mount, fuse_req_t fuse, uint32_t groups[FS_GROUPS_MAX]);
 // The request may be gone afterwards.
 void request_send(struct request *request);
 
 // Of an answer: may the kernel keep the name in the directory? It is noted.
 bool request_keeps_name(const struct request *request, fuse_ino_t directory_id, uint8_t lease);
+// A change of the inode that was made here has been answered: what was known of it before is not used again.
+void request_changed(struct mount *mount, struct node *node);
+
 // Success without anything to tell.
 void request_done_ok(struct request *request, struct reader *body);
 void request_fail(struct request *request, int error); // tells the caller
@@ -80,6 +87,8 @@ bool request_removed(const struct request *request, int error, struct fs_attr *r
 void request_keep_changed(const struct request *request, const struct fs_attr *attr);
 // Any answer that brought attributes and a lease, of which the kernel is not told.
 void request_keep_attr(const struct request *request, const struct fs_attr *attr, uint8_t lease);
+// The node's bytes were read, here or on the server.
+void request_was_read(struct mount *mount, struct node *node);
 // To a GETATTR or STATX: what the daemon keeps. False: the server is to be asked.
 bool request_answer_kept(fuse_req_t fuse, fuse_ino_t id);
 // `lease` in these: as the server's answer has it.

@@ -109,12 +109,13 @@ static void put_counts(struct text *text, const struct mount *mount)
     put_number(text, "sessions", counts->sessions);
     put_number(text, "resumed", counts->resumed);
     put_number(text, "inodes", mount->nodes.by_id.count);
-    put_number(text, "opens", mount->nodes.files.count);
+    put_number(text, "opens", mount->nodes.files.count - mount->kept_opens.n);
+    put_number(text, "kept_opens", mount->kept_opens.n);
     put_number(text, "locks", mount->nodes.n_holds);
     put_number(text, "lock_waits", mount->waits.count);
     put_number(text, "lost_opens", mount->n_lost_opens);
     put_number(text, "lost_locks", mount->n_lost_locks);
-    put_number(text, "cache_hits", mount->n_kept_opens); // the kernel's own are not told to us
+    put_number(text, "cache_hits", mount->n_cache_hits); // the kernel's own are not told to us
     put_number(text, "leases", count_leases(&mount->nodes));
     put_number(text, "recalls", mount->n_recalls);
     put_number(text, "dirty_bytes", 0); // nothing is buffered

@@ -181,6 +181,14 @@ void transport_flush(struct transport *transport)
         flush(transport, transport->link);
 }
 
+bool transport_is_quiet(const struct transport *transport)
+{
+    char byte;
+    const struct link *link = transport->link;
+    return link && link->connected && recv(link->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 &&
+           errno == EAGAIN;
+}
+
 // --- connecting ---
 
 static void on_connected(struct transport *transport, struct link *link)

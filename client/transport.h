@@ -17,6 +17,8 @@ void transport_connect(struct transport *transport);
 void transport_disconnect(struct transport *transport);
 // Writes what the rpc has to say; once in each turn of the loop.
 void transport_flush(struct transport *transport);
+// Nothing has arrived that was not looked at yet, the connection's end included.
+bool transport_is_quiet(const struct transport *transport);
 // No callback comes afterwards; the memory goes when the loop has closed its handles. NULL is allowed.
 void transport_destroy(struct transport *transport);
 

@@ -58,6 +58,8 @@ static inline uint8_t call_lease_entry(struct call *call, fs_ino directory, stru
 int call_lease_data(struct call *call, fs_ino ino, uint8_t *ret_lease); // 0, CORE_WAIT
 // Of a directory in which a name was made or taken away; all zero when they cannot be had.
 struct fs_attr call_directory(const struct call *call, fs_ino ino);
+// Of a request that waits for nothing: may it read the bytes and keep them, now?
+bool call_lease_data_now(struct call *call, fs_ino ino);
 // 0: nobody keeps what pages that this session wrote to the inode have made old. CORE_WAIT.
 int call_settled(struct call *call, fs_ino ino);
 int call_unsettled(struct call *call, fs_ino ino); // by another session: 0, CORE_WAIT

@@ -46,7 +46,8 @@ void client_wake(struct client *client)
 // These wait for nothing: requests of others wait for them.
 static bool is_of_leases(uint16_t op)
 {
-    return op == WIRE_DROPPED || op == WIRE_CLEARED || op == WIRE_KEPT;
+    return op == WIRE_DROPPED || op == WIRE_CLEARED || op == WIRE_KEPT || op == WIRE_CLOSED ||
+           op == WIRE_ACCESSED;
 }
 
 static const char *frame_refused(const struct client *client, const struct frame *frame)

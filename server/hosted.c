@@ -60,6 +60,7 @@ static void close_parts(struct hosted *hosted, const char *why)
     recall_free(&hosted->recall);
     leases_count(hosted);
     grace_free(hosted);
+    accessed_free(hosted);
     lock_table_destroy(hosted->locks);
     core_destroy(hosted->core);
     store_close(hosted->store);
@@ -92,6 +93,7 @@ void hosted_init(struct hosted *hosted, struct shard *shard, struct place *place
     list_init(&hosted->ready);
     list_init(&hosted->unsent);
     list_init(&hosted->fresh);
+    list_init(&hosted->accessed);
     list_init(&hosted->turn);
     list_init(&hosted->resumed);
     leases_init(hosted);

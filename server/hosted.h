@@ -33,9 +33,10 @@ struct hosted {
     size_t n_opens;
     uint32_t n_rooted[HOSTED_ROOT_SLOTS]; // sessions, by their root's number modulo this
     // work
-    struct list ready;  // clients with frames that may run
-    struct list unsent; // clients with replies to send
-    struct list fresh;  // opens made in the turn that has not committed
+    struct list ready;    // clients with frames that may run
+    struct list unsent;   // clients with replies to send
+    struct list fresh;    // opens made in the turn that has not committed
+    struct list accessed; // see accessed.c
     struct list turn; // struct request: the turn's replies and events, in the order in which they came about
     bool settling;    // `turn` is being emptied
     struct list resumed;     // struct request: parked ones that may run again
@@ -159,7 +160,8 @@ uint64_t hosted_paused_ms(const struct hosted *hosted); // that the server was s
 bool hosted_upkeep(struct hosted *hosted);              // a piece of it; true: more to do
 static inline bool hosted_may_run(const struct hosted *hosted) // a turn has something to do
 {
-    return !hosted->closing && (!list_empty(&hosted->ready) || !list_empty(&hosted->resumed));
+    return !hosted->closing &&
+           (!list_empty(&hosted->ready) || !list_empty(&hosted->resumed) || !list_empty(&hosted->accessed));
 }
 void hosted_count(struct hosted *hosted); // tells its place the usage
 
@@ -229,9 +231,16 @@ void leases_reclaimed(struct attached *attached);
 bool leases_unsettled(const struct attached *attached); // somebody has yet to drop what its pages made old
 bool leases_frame(struct attached *attached, const struct frame *frame); // false: malformed
 
+// --- accessed.c ---
+
+bool accessed_frame(struct attached *attached, struct reader body); // false: malformed
+bool accessed_mark(struct hosted *hosted);                          // inside of a turn; true: there were any
+void accessed_free(struct hosted *hosted);
+
 // --- op_open.c, op_lock.c ---
 
 void open_forget(struct hosted *hosted, struct session_open *open); // core has closed it already
+void open_close(struct hosted *hosted, struct session_open *open);  // one without locks
 void open_drop_locks(struct attached *attached, struct session_open *open);
 
 // --- dispatch.c ---

@@ -217,6 +217,26 @@ static bool kept(struct attached *attached, struct reader body)
     return fits; // else it is more than it can have been given
 }
 
+// Before anything that the client has still to say or ask: what waits for its answer finds the file closed.
+static bool closed(struct attached *attached, struct reader body)
+{
+    struct hosted *hosted = attached->hosted;
+    struct wire_closed_event event;
+    struct reader opens;
+    if (wire_get_closed_event(&body, &event) < 0 || !take_each(event.opens, sizeof(uint64_t), &opens))
+        return false;
+    while (opens.left > 0) {
+        struct session_open *open = session_open_get(attached->session, read_u64(&opens));
+        if (open && open->n_owners > 0)
+            return false; // it may hold locks
+        if (open)
+            open_close(hosted, open);
+    }
+    hosted->upkeep_due = true; // what had no name goes
+    shard_work(hosted->shard);
+    return true;
+}
+
 bool leases_frame(struct attached *attached, const struct frame *frame)
 {
     struct reader body = reader_on(frame->body, frame->body_length);
@@ -227,6 +247,10 @@ bool leases_frame(struct attached *attached, const struct frame *frame)
         return dropped(attached, body);
     case WIRE_CLEARED:
         return cleared(attached, body);
+    case WIRE_CLOSED:
+        return closed(attached, body);
+    case WIRE_ACCESSED:
+        return accessed_frame(attached, body);
     default:
         return kept(attached, body);
     }
@@ -292,6 +316,15 @@ int call_unsettled(struct call *call, fs_ino ino)
     bool may = debts_allow_read(&call->hosted->recall, attached->holder, &attached->debts, ino,
                                 &call->request->wait);
     return may ? 0 : CORE_WAIT;
+}
+
+bool call_lease_data_now(struct call *call, fs_ino ino)
+{
+    uint8_t lease = 0;
+    bool now = call_unsettled(call, ino) == 0 && call_lease_data(call, ino, &lease) == 0;
+    if (!now)
+        recall_wait_end(&call->hosted->recall, &call->request->wait); // it is not queued after all
+    return now && lease;
 }
 
 int call_settled(struct call *call, fs_ino ino)

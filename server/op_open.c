@@ -3,6 +3,7 @@
 // of core is in exactly one session's table; those made in a turn are in hosted->fresh until it commits,
 // since a failed turn closes them.
 #include "server/call.h"
+#include "server/metrics.h"
 #include <errno.h>
 
 #define CREATE_FLAGS  (FS_OPEN_CREATE | FS_OPEN_EXCL)
@@ -66,13 +67,61 @@ static int open_again(struct call *call, uint64_t open_id, fs_ino ino, uint32_t 
     return same ? 1 : -EEXIST;
 }
 
-// What the client keeps of the bytes may be read, unless the first read has to come here to mark the access
-// time.
-static int reply_open(struct call *call, const struct fs_attr *attr, uint32_t open_flags)
+static bool reads(uint32_t open_flags)
 {
-    uint8_t bytes = core_reading_tells(call->core, attr, open_flags) ? 0 : WIRE_LEASE_DATA;
-    struct wire_open_reply reply = {.attr = *attr, .lease = call_lease_attr(call, attr->ino) | bytes};
-    return call_reply_open(call, &reply);
+    return (open_flags & (FS_OPEN_READ | FS_OPEN_EXEC)) &&
+           !(open_flags & (CHANGES_FLAGS | FS_OPEN_DIRECTORY | FS_OPEN_SYNC));
+}
+
+// What the client keeps of the bytes may be read, unless the first read has to come here to mark the access
+// time. The open may be kept while that stays as it is, and while there are plenty.
+static uint8_t lease_of_open(struct call *call, const struct fs_attr *attr, uint32_t open_flags)
+{
+    uint8_t lease = call_lease_attr(call, attr->ino);
+    bool tells = core_reading_tells(call->core, attr, open_flags, 0);
+    bool stays = tells || !core_reading_tells(call->core, attr, open_flags, WIRE_KEPT_OPEN_S);
+    bool plenty = call->hosted->n_opens < HOSTED_OPENS_MAX / 2;
+    if ((lease & WIRE_LEASE_ATTR) && S_ISREG(attr->mode) && attr->nlink > 0 && reads(open_flags) && stays &&
+        plenty)
+        lease |= WIRE_LEASE_OPEN;
+    return tells ? lease : lease | WIRE_LEASE_DATA;
+}
+
+// The whole of a small file; nothing where a read would have to wait.
+static wire_bytes first_bytes(struct call *call, const struct core_file *file, const struct fs_attr *attr,
+                              uint32_t wanted, uint8_t bytes[WIRE_FIRST_MAX])
+{
+    size_t n;
+    bool small = S_ISREG(attr->mode) && attr->size > 0 && attr->size <= MIN(wanted, WIRE_FIRST_MAX);
+    if (!small || !reads(core_file_flags(file)) || !call_lease_data_now(call, attr->ino) ||
+        core_peek(call->core, file, 0, bytes, attr->size, &n) < 0)
+        return (wire_bytes){.bytes = bytes, .length = 0};
+    METRICS_ADD(bytes_read, n);
+    return (wire_bytes){.bytes = bytes, .length = (uint32_t)n};
+}
+
+static int reply_open(struct call *call, const struct core_file *file, const struct fs_attr *attr,
+                      const struct wire_open_request *request)
+{
+    uint8_t bytes[WIRE_FIRST_MAX];
+    struct writer body;
+    struct wire_open_reply reply = {.attr = *attr,
+                                    .lease = lease_of_open(call, attr, request->flags),
+                                    .data = first_bytes(call, file, attr, request->first, bytes)};
+    int result = call_reply_room(call, CALL_REPLY_ROOM + reply.data.length, &body);
+    if (result < 0)
+        return result;
+    wire_put_open_reply(&body, &reply);
+    return call_replied(call, &body);
+}
+
+static int open_new(struct call *call, const struct wire_open_request *request, struct core_file **ret_file,
+                    struct fs_attr *ret_attr)
+{
+    int result = check_open(call, request->open_id, request->flags);
+    if (result == 0)
+        result = core_open(call->core, &call->cred, request->handle.ino, request->flags, ret_file, ret_attr);
+    return result == 0 ? keep(call, request->open_id, *ret_file) : result;
 }
 
 int op_open(struct call *call)
@@ -85,20 +134,14 @@ int op_open(struct call *call)
         result = -EINVAL;
     if (result == 0)
         result = open_again(call, request.open_id, request.handle.ino, request.flags);
-    if (result == 0)
-        result = check_open(call, request.open_id, request.flags);
-    else if (result == 1)
-        result = core_getattr(call->core, request.handle.ino, &attr) < 0 ? -ESTALE : 1;
-    if (result == 0)
-        result = core_open(call->core, &call->cred, request.handle.ino, request.flags, &file, &attr);
-    else if (result == 1)
-        return reply_open(call, &attr, request.flags);
-    if (result == 0)
-        result = keep(call, request.open_id, file);
-    if (result < 0)
-        return result;
-    call->request->wrote = (request.flags & FS_OPEN_TRUNC) != 0;
-    return reply_open(call, &attr, request.flags);
+    if (result == 1) {
+        file = session_open_get(call->session, request.open_id)->file;
+        result = core_getattr(call->core, request.handle.ino, &attr) < 0 ? -ESTALE : 0;
+    } else if (result == 0) {
+        result = open_new(call, &request, &file, &attr);
+        call->request->wrote = result == 0 && (request.flags & FS_OPEN_TRUNC);
+    }
+    return result < 0 ? result : reply_open(call, file, &attr, &request);
 }
 
 int op_create(struct call *call)
@@ -267,15 +310,20 @@ void open_forget(struct hosted *hosted, struct session_open *open)
     session_open_remove(open->session, open);
 }
 
+void open_close(struct hosted *hosted, struct session_open *open)
+{
+    struct core_file *file = open->file;
+    open_forget(hosted, open);
+    core_release(hosted->core, file);
+}
+
 int op_release(struct call *call)
 {
     CALL_DECODE(release);
     struct session_open *open = session_open_get(call->session, request.open_id);
     if (open) {
-        struct core_file *file = open->file;
         open_drop_locks(call->request->attached, open);
-        open_forget(call->hosted, open);
-        core_release(call->core, file);
+        open_close(call->hosted, open);
     }
     return call_reply_release(call, &(struct wire_release_reply){});
 }

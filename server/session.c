@@ -121,7 +121,7 @@ void session_finish(struct session *session, uint16_t number, struct out *reply)
     if (reply->length <= SESSION_REPLY_KEPT_MAX)
         slot->kept = out_ref(reply);
     else
-        fs_assert(wire_op_repeatable(slot->op));
+        fs_assert(slot->op == WIRE_OPEN || wire_op_repeatable(slot->op));
 }
 
 // --- opens ---

@@ -4,7 +4,8 @@
 //
 // Slots are numbered from 1 and carry one request at a time. A slot's first request has seq 1, each next one
 // 1 more. The last reply is kept until the next request, so that a request sent again after a lost connection
-// is answered and not executed: all replies of calls that may not be repeated are small enough to be kept.
+// is answered and not executed: all replies of calls that may not be repeated are small enough to be kept,
+// but those of opens with bytes in them, and asking for an open that the session has is harmless.
 #ifndef BERTH_SERVER_SESSION_H
 #define BERTH_SERVER_SESSION_H
 
@@ -12,7 +13,7 @@
 #include "server/frame.h"
 
 #define SESSION_SLOTS          128u  // requests a client has under way
-#define SESSION_REPLY_KEPT_MAX 4096u // bytes; larger ones are of reads, which are executed again
+#define SESSION_REPLY_KEPT_MAX 4096u // bytes; larger ones are of what reads, which is executed again
 #define SESSION_OPENS_MAX      65536u
 #define SESSION_OWNERS_MAX     1024u // lock owners that used one open
 #define SESSION_WAITS_MAX      1024u // locks waited for; no more than grants are kept, so that none is lost

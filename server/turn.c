@@ -392,12 +392,13 @@ void turn_run(struct hosted *hosted)
     int begun = core_turn_begin(hosted->core);
     if (begun < 0)
         log_error("turn", "fs=%s error=%s", hosted->id, strerror(-begun));
+    bool marked = begun == 0 && accessed_mark(hosted);
     run_all(hosted, begun);
     int committed = begun == 0 ? commit(hosted) : 0;
     METRICS_ADD(turns, 1);
     if (committed < 0)
         run_again(hosted, committed);
-    bool wrote = over(hosted);
+    bool wrote = over(hosted) || marked;
     hosted->upkeep_due = hosted->usage_due = true;
     turn_settle(hosted, wrote);
     if (hosted->upkeep_due || hosted_may_run(hosted))

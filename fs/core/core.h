@@ -138,11 +138,17 @@ uint32_t core_file_flags(const struct core_file *file);
 
 // --- data ---
 
-// Would a read change the access time of what has these attributes?
-bool core_reading_tells(const struct core *core, const struct fs_attr *attr, uint32_t open_flags);
+// Would a read in so many seconds change the access time of what has these attributes?
+bool core_reading_tells(const struct core *core, const struct fs_attr *attr, uint32_t open_flags,
+                        uint32_t in_seconds);
 // -EBADF when the file is not open for it; -EISDIR.
 int core_read(struct core *core, const struct core_file *file, uint64_t offset, void *bytes, size_t n,
               size_t *ret_n);
+// The same, and leaves no access time.
+int core_peek(struct core *core, const struct core_file *file, uint64_t offset, void *bytes, size_t n,
+              size_t *ret_n);
+// The access time that it left out, for an inode that was opened with these flags.
+void core_mark_read(struct core *core, fs_ino ino, uint32_t open_flags);
 // Writes all n bytes or fails. Clears set-id bits as POSIX asks unless cred is root.
 int core_write(struct core *core, const struct fs_cred *cred, const struct core_file *file, uint64_t offset,
                const void *bytes, size_t n, struct fs_attr *ret_attr);

@@ -13,19 +13,20 @@ void core_set_quiet(struct core *core, bool quiet)
 }
 
 // relatime: only when the file changed since it was last read, or a day has passed.
-bool core_reading_tells(const struct core *core, const struct fs_attr *attr, uint32_t open_flags)
+bool core_reading_tells(const struct core *core, const struct fs_attr *attr, uint32_t open_flags,
+                        uint32_t in_seconds)
 {
     if (core->quiet || (open_flags & FS_OPEN_NOATIME))
         return false;
     bool changed_since =
         fs_time_compare(attr->atime, attr->mtime) <= 0 || fs_time_compare(attr->atime, attr->ctime) <= 0;
-    return changed_since || core_now(core).sec - attr->atime.sec >= RELATIME_SECONDS;
+    return changed_since || core_now(core).sec + in_seconds - attr->atime.sec >= RELATIME_SECONDS;
 }
 
 // Whatever prevents it (a full disk) does not make the read fail.
 void mark_read(struct core *core, struct inode *inode, uint32_t open_flags)
 {
-    if (!core_reading_tells(core, &inode->stored.attr, open_flags))
+    if (!core_reading_tells(core, &inode->stored.attr, open_flags, 0))
         return;
     struct store_inode stored = inode->stored;
     stored.attr.atime = core_now(core);
@@ -39,8 +40,8 @@ int file_inode(struct core *core, const struct core_file *file, struct inode **r
     return result == -ENOENT ? -ESTALE : result;
 }
 
-int core_read(struct core *core, const struct core_file *file, uint64_t offset, void *bytes, size_t n,
-              size_t *ret_n)
+static int read_file(struct core *core, const struct core_file *file, uint64_t offset, void *bytes, size_t n,
+                     size_t *ret_n, struct inode **ret_inode)
 {
     struct inode *inode;
     int result = file_inode(core, file, &inode);
@@ -52,10 +53,32 @@ int core_read(struct core *core, const struct core_file *file, uint64_t offset, 
         return -EBADF;
     if (offset > FS_FILE_SIZE_MAX)
         return -EINVAL;
-    result = store_data_read(core->store, inode->node.key, inode->stored.attr.size, offset, bytes, n, ret_n);
+    *ret_inode = inode;
+    return store_data_read(core->store, inode->node.key, inode->stored.attr.size, offset, bytes, n, ret_n);
+}
+
+int core_read(struct core *core, const struct core_file *file, uint64_t offset, void *bytes, size_t n,
+              size_t *ret_n)
+{
+    struct inode *inode;
+    int result = read_file(core, file, offset, bytes, n, ret_n, &inode);
     if (result == 0)
         mark_read(core, inode, file->flags);
     return result;
+}
+
+int core_peek(struct core *core, const struct core_file *file, uint64_t offset, void *bytes, size_t n,
+              size_t *ret_n)
+{
+    struct inode *inode;
+    return read_file(core, file, offset, bytes, n, ret_n, &inode);
+}
+
+void core_mark_read(struct core *core, fs_ino ino, uint32_t open_flags)
+{
+    struct inode *inode;
+    if (inode_get(core, ino, &inode) == 0)
+        mark_read(core, inode, open_flags);
 }
 
 int contents_changed(struct core *core, const struct fs_cred *cred, struct store_inode *stored,

@@ -28,21 +28,24 @@
 enum wire_setlk_how { WIRE_SETLK_PLAIN, WIRE_SETLK_RECLAIM, WIRE_SETLK_UNDETECTED };
 
 // What a client may keep, and what it is told to drop.
-#define WIRE_LEASE_ATTR 1u // the attributes
-#define WIRE_LEASE_NAME 2u // that the name leads there, or nowhere
-#define WIRE_LEASE_DATA 4u // the bytes
-#define WIRE_LEASE_NAMES 8u // that a directory has the names that were listed, or none, and no others
-#define WIRE_DROP_ATTR  1u
-#define WIRE_DROP_NAME  2u // one name of a directory
-#define WIRE_DROP_NAMES 4u // all names of a directory
-#define WIRE_DROP_DATA  8u
-#define WIRE_DROP_TREE  16u   // everything that is kept: it may have been moved out of the session's root
-#define WIRE_INODES_MAX 4096u // in one forget or kept
+#define WIRE_LEASE_ATTR  1u  // the attributes
+#define WIRE_LEASE_NAME  2u  // that the name leads there, or nowhere
+#define WIRE_LEASE_DATA  4u  // the bytes
+#define WIRE_LEASE_NAMES 8u  // that a directory has the names that were listed, or none, and no others
+#define WIRE_LEASE_OPEN  16u // the open itself, as long as the attributes
+#define WIRE_DROP_ATTR   1u
+#define WIRE_DROP_NAME   2u // one name of a directory
+#define WIRE_DROP_NAMES  4u // all names of a directory
+#define WIRE_DROP_DATA   8u
+#define WIRE_DROP_TREE   16u    // everything that is kept: it may have been moved out of the session's root
+#define WIRE_INODES_MAX  4096u  // in one forget or kept, and opens in one closed
+#define WIRE_FIRST_MAX   16384u // bytes of a file that come with its open
+#define WIRE_KEPT_OPEN_S 60u    // for so long an open may be kept, from its request on
 
-#define WIRE_TEXT_MAX   512u // bytes of a `text`
-#define WIRE_NONCE_SIZE 16u
-#define WIRE_PROOF_SIZE 32u
-#define WIRE_WITH_CRED  1u
+#define WIRE_TEXT_MAX    512u // bytes of a `text`
+#define WIRE_NONCE_SIZE  16u
+#define WIRE_PROOF_SIZE  32u
+#define WIRE_WITH_CRED   1u
 
 // How a session's operations are judged.
 enum wire_identity {
@@ -59,7 +62,7 @@ enum wire_op {
         WIRE_EVENTS(WIRE_OP)
 #undef WIRE_OP
 };
-#define WIRE_OP_LIMIT 69 // one past the largest number
+#define WIRE_OP_LIMIT 71 // one past the largest number
 
 struct wire_header {
     uint32_t length;

@@ -21,11 +21,11 @@ MAGIC = 0x68747242
 WITH_CRED = 1
 ENFORCED, CALLER, FIXED = 0, 1, 2
 READ, WRITE, APPEND, TRUNC, CREATE, EXCL, DIRECTORY = 1, 2, 4, 8, 16, 32, 64
-SYNC = 0x100
+EXEC, SYNC, NOATIME = 0x80, 0x100, 0x200
 LOCK_READ, LOCK_WRITE, LOCK_UNLOCK = 0, 1, 2
 FCNTL, FLOCK = 0, 1
 END = 2 ** 63 - 1
-LEASE_ATTR, LEASE_NAME, LEASE_DATA, LEASE_NAMES = 1, 2, 4, 8
+LEASE_ATTR, LEASE_NAME, LEASE_DATA, LEASE_NAMES, LEASE_OPEN = 1, 2, 4, 8, 16
 DROP_ATTR, DROP_NAME, DROP_NAMES, DROP_DATA, DROP_TREE = 1, 2, 4, 8, 16
 IO_MAX = 1024 * 1024
 FRAME_MAX = IO_MAX + 8192
@@ -92,6 +92,10 @@ def lock(kind, type_, start, end, owner, pid=0):
 
 def make_body(parent, entry, mode, rdev=0, target=b"", umask=0):
     return handle(parent) + name(entry) + u32(mode) + u32(umask) + u32(rdev) + blob(target)
+
+
+def open_body(of, open_id, flags, first=0):
+    return handle(of) + u64(open_id) + u32(flags) + u32(first)
 
 
 def read_body(open_id, offset, n, keep=0):
@@ -322,8 +326,10 @@ class Client:
     def tmpfile(self, parent, open_id, mode=0o644, flags=READ | WRITE, umask=0):
         return Entry(self.leased(self.call("tmpfile", handle(parent) + u64(open_id) + u32(mode) + u32(umask) + u32(flags))))
 
-    def open(self, of, open_id, flags=READ):
-        return Attr(self.leased(self.call("open", handle(of) + u64(open_id) + u32(flags))))
+    def open(self, of, open_id, flags=READ, first=0):
+        body = self.call("open", open_body(of, open_id, flags, first))
+        self.lease, self.first = body[Attr.SIZE], body[Attr.SIZE + 5:]
+        return Attr(body)
 
     def release(self, open_id):
         self.call("release", u64(open_id))

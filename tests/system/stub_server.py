@@ -37,6 +37,8 @@ class Stub:
         self.lease_ms = lease_ms
         self.numbers = {name.encode(): 2 + at for at, name in enumerate(files)}
         self.byte, self.mode = b"a", 0o644
+        self.open_attr, self.open_lease, self.first = raw.LEASE_ATTR, 0, b""  # of what an open answers
+        self.size = SIZE
         self.hold, self.heard, self.held = set(), [], []
         self.opens = {}  # by id: inode number
         self.generation, self.incarnation, self.resumed, self.claims = 1, 1, 0, 0
@@ -147,7 +149,7 @@ class Stub:
 
     def attr(self, ino):
         mode = stat.S_IFDIR | 0o755 if ino == ROOT_INO else stat.S_IFREG | self.mode
-        return raw.Attr.FORMAT.pack(ino, mode, 1, 0, 0, 0, SIZE, 8, *[1] * 8)
+        return raw.Attr.FORMAT.pack(ino, mode, 1, 0, 0, 0, self.size, 8, *[1] * 8)
 
     def entry(self, ino):
         return raw.handle((ino, ino)) + self.attr(ino)
@@ -157,7 +159,8 @@ class Stub:
                             raw.FIXED, 0, 1, self.generation, 2) + b"fs" + self.entry(ROOT_INO))
 
     def do_lookup(self, body):
-        name = body[18:]
+        (length,) = struct.unpack_from("<H", body, 16)
+        name = body[18:18 + length]
         if name not in self.numbers:
             raise OSError(errno.ENOENT, "")
         return u8(1) + self.entry(self.numbers[name]) + u8(raw.LEASE_ATTR | raw.LEASE_NAME)
@@ -168,11 +171,11 @@ class Stub:
     def do_open(self, body):
         ino, _, open_id = struct.unpack_from("<QQQ", body)
         self.opens[open_id] = ino
-        return self.do_getattr(body)
+        return self.attr(ino) + u8(self.open_attr | self.open_lease) + blob(self.first)
 
     def do_read(self, body):
         _, offset, n, keep = READ_BODY.unpack_from(body)
-        return u8(raw.LEASE_DATA if keep else 0) + blob(self.byte * max(0, min(n, SIZE - offset)))
+        return u8(raw.LEASE_DATA if keep else 0) + blob(self.byte * max(0, min(n, self.size - offset)))
 
     def do_write(self, body):
         return self.attr(self.opens[struct.unpack_from("<Q", body)[0]])

@@ -340,7 +340,7 @@ class Tables(Bounds):
         client, keeper = self.client(), self.client()
         file = client.create(client.root, "f", 1).handle
         before = self.rss()
-        statuses = self.in_bulk(client, 65536, lambda i: ("open", handle(file) + u64(2 + i) + u32(raw.READ)))
+        statuses = self.in_bulk(client, 65536, lambda i: ("open", raw.open_body(file, 2 + i, raw.READ)))
         self.told("65,536 opens", ("before", before), ("with them", self.rss()))
         self.assertEqual(statuses, {0: 65535, errno.EMFILE: 1})
         self.others_are_served(keeper)

@@ -7,17 +7,16 @@ import unittest
 
 import harness
 from coherencecase import ThroughProxy, history, litmus_names, run_program
+from mountcase import read_file
 
 ROUNDS = 12
 EPOCHS, EPOCH_SECONDS = 5, 2
 LOOKS = 50
 
 # What the server is asked for each time, so that nothing old can be shown: reads past the cache, listings, extended
-# attributes, and at an open whether it is allowed and whether the bytes that are kept are still those of the file.
-ASKED_EACH_TIME = {"write_then_read_direct", "write_then_read_opened", "write_close_then_read", "write_other_name_then_read",
-                   "write_then_map_shared", "write_then_map_private", "setxattr_then_getxattr",
-                   "setxattr_then_listxattr", "chmod_then_open", "chmod_then_open_allowed", "chmod_parent_then_list",
-                   "unlink_last_then_list", "write_then_list_sizes",
+# attributes, whether an open is allowed that was not before, and opens to write.
+ASKED_EACH_TIME = {"write_then_read_direct", "write_then_map_shared", "setxattr_then_getxattr", "setxattr_then_listxattr",
+                   "chmod_then_open_allowed", "chmod_parent_then_list", "unlink_last_then_list", "write_then_list_sizes",
                    *(name for name in litmus_names("lists") if name.endswith(("_list", "_list_held")))}
 
 
@@ -71,6 +70,28 @@ class Asking(ThroughProxy):
     def test_warm_looks_ask_nobody(self):
         os.close(os.open(self.a + "/f", os.O_CREAT | os.O_WRONLY))
         self.assertLess(self.asked(self.b + "/f"), 5)  # a heartbeat may be among them
+
+    def test_warm_files_are_opened_and_read_without_asking(self):
+        with open(self.a + "/f", "wb") as f:
+            f.write(b"x" * 10_000)
+        for _ in range(2):
+            read_file(self.b + "/f")
+        before = self.proxy.calls()
+        for _ in range(LOOKS):
+            self.assertEqual(len(read_file(self.b + "/f")), 10_000)
+        self.assertLess(self.proxy.calls() - before, 5)
+
+    def test_a_small_file_comes_with_its_open(self):
+        for number in range(LOOKS):
+            with open(self.a + "/%d" % number, "wb") as f:
+                f.write(b"x" * 10_000)
+            read_file(self.a + "/%d" % number)  # which marks it
+        before = self.proxy.calls()
+        for number in range(LOOKS):
+            fd = os.open(self.b + "/%d" % number, os.O_RDONLY)
+            self.assertEqual(len(os.read(fd, 20_000)), 10_000)
+            os.close(fd)
+        self.assertLess(self.proxy.calls() - before, 2 * LOOKS + 5)  # a lookup and an open
 
     def test_without_leases_every_look_asks(self):
         os.close(os.open(self.a + "/f", os.O_CREAT | os.O_WRONLY))

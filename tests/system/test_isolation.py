@@ -63,7 +63,7 @@ class Isolation(Sessions):
             "link": handle(forged) + handle(own) + name("x"), "unlink": handle(forged) + name("secret"),
             "rmdir": handle(forged) + name("secret"),
             "rename": handle(forged) + name("secret") + handle(own) + name("x") + u32(0),
-            "open": handle(forged) + u64(9) + u32(raw.READ),
+            "open": raw.open_body(forged, 9, raw.READ),
             "create": handle(forged) + name("secret") + u64(9) + u32(0o644) + u32(0) + u32(raw.READ),
             "tmpfile": handle(forged) + u64(9) + u32(0o644) + u32(0) + u32(raw.WRITE),
             "reopen": handle(forged) + u64(9) + u32(raw.READ), "statfs": handle(forged),
@@ -277,10 +277,10 @@ class Claims(Isolation):
     def test_an_answer_given_again_opens_nothing_else(self):
         _, secret = self.secret()
         mine = self.sub.create(self.sub.root, "mine", 1).handle
-        self.sub.call("open", handle(mine) + u64(2) + u32(raw.WRITE | raw.TRUNC), 5)
+        self.sub.call("open", raw.open_body(mine, 2, raw.WRITE | raw.TRUNC), 5)
         for forged in (secret, (secret[0], mine[1])):
             self.refused(errno.ESTALE, self.again_after_a_crash, self.sub, 5, "open",
-                         handle(forged) + u64(7) + u32(raw.READ | raw.WRITE))
+                         raw.open_body(forged, 7, raw.READ | raw.WRITE))
             self.refused(errno.ESTALE, self.sub.read, 7, 0, 10)
 
     def test_an_answer_given_again_opens_it_no_wider(self):

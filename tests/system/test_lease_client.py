@@ -30,7 +30,7 @@ def is_number(number):
     return lambda heard: heard.body == u64(number)
 
 
-class LeaseClient(unittest.TestCase):
+class LeaseCase(unittest.TestCase):
     LEASE_MS = 60000
 
     def setUp(self):
@@ -67,6 +67,8 @@ class LeaseClient(unittest.TestCase):
         self.start(os.pread, fd, 1, offset)
         self.assertIsNotNone(self.server.wait_heard("read", lambda read: READ_BODY.unpack_from(read.body)[1] <= offset, mark))
 
+
+class LeaseClient(LeaseCase):
     def test_a_number_of_before_a_restart_says_nothing_of_one_after_it(self):
         fd = self.open(self.x)
         os.pread(fd, 1, 0)
@@ -127,3 +129,104 @@ class LeaseClient(unittest.TestCase):
             self.let_go()
             store.stdin.close()
         self.assertIsNotNone(written)
+
+
+class Opens(LeaseCase):
+    """What is kept of opens: small files that come with them, and the opens themselves."""
+
+    def setUp(self):
+        super().setUp()
+        self.server.open_lease = raw.LEASE_DATA | raw.LEASE_OPEN
+        self.server.size = PAGE
+
+    def read_x(self):
+        with open(self.x, "rb", buffering=0) as f:
+            return f.read(1)
+
+    def ops(self, since):
+        return [heard.op for heard in self.server.heard[since:]]
+
+    def keep_x(self):
+        """Reads it; then its open is kept. Its id."""
+        self.read_x()
+        mark = self.server.mark()
+        self.read_x()
+        self.assertNotIn("open", self.ops(mark))
+        return max(self.server.opens)
+
+    def test_who_has_let_go_says_so_before_it_answers(self):
+        kept = self.keep_x()
+        mark = self.server.mark()
+        self.server.invalidate(1, X, raw.DROP_ATTR)
+        self.assertIsNotNone(self.server.wait_heard("dropped", is_number(1), mark))
+        self.assertEqual(self.ops(mark)[:2], ["closed", "dropped"])
+        self.assertEqual(self.server.heard[mark].body, raw.blob(u64(kept)))
+        self.read_x()
+        self.assertIn("open", self.ops(mark))
+
+    def test_what_may_have_been_lost_with_the_connection_is_said_again(self):
+        kept = self.keep_x()
+        self.server.invalidate(1, X, raw.DROP_ATTR)
+        self.assertIsNotNone(self.server.wait_heard("closed"))
+        for again in (True, False):
+            mark = self.server.mark()
+            self.server.resumed = 1
+            self.server.cut()
+            self.assertIsNotNone(self.server.wait_heard("hello", since=mark))
+            os.statvfs(self.mount.path)
+            self.assertEqual([heard.body for heard in self.server.heard[mark:] if heard.op == "closed"],
+                             [raw.blob(u64(kept))] if again else [])
+            os.statvfs(self.mount.path)
+
+    def test_a_server_that_has_restarted_is_not_told(self):
+        self.keep_x()
+        mark = self.server.mark()
+        self.server.restart()
+        self.assertIsNotNone(self.server.wait_heard("reclaimed", since=mark))
+        self.read_x()
+        self.assertEqual([op for op in self.ops(mark) if op in ("reopen", "closed", "release")], [])
+        self.assertIn("open", self.ops(mark))
+
+    def test_an_open_that_is_given_without_attributes_is_released(self):
+        self.server.open_attr = 0
+        self.read_x()
+        self.assertIsNotNone(self.server.wait_heard("release"))
+
+    def test_bytes_of_an_open_that_was_answered_before_a_drop_are_not_used(self):
+        os.stat(self.x)
+        self.server.first, self.server.hold = b"o" * PAGE, {"open"}
+        mark = self.server.mark()
+        seen = []
+        self.start(lambda: seen.append(self.read_x()))
+        self.assertIsNotNone(self.server.wait_heard("open", since=mark))
+        self.server.invalidate(1, X, raw.DROP_DATA | raw.DROP_ATTR)
+        self.assertIsNotNone(self.server.wait_heard("dropped", is_number(1), mark))
+        self.let_go()
+        harness.wait_for(lambda: seen, 10)
+        self.assertEqual(seen, [b"a"])
+
+    def test_bytes_are_used_once_and_the_file_is_marked(self):
+        self.server.first, self.server.open_lease = b"o" * PAGE, raw.LEASE_OPEN
+        mark = self.server.mark()
+        with open(self.x, "rb", buffering=0) as f:
+            self.assertNotIn("accessed", self.ops(mark))
+            self.assertEqual(f.read(1), b"o")
+            told = self.server.wait_heard("accessed", since=mark)
+            self.assertEqual(told.body, u64(max(self.server.opens)))
+            self.assertNotIn("read", self.ops(mark))
+            self.server.invalidate(1, X, raw.DROP_DATA)
+            self.assertIsNotNone(self.server.wait_heard("dropped", is_number(1), mark))
+            self.assertEqual(os.pread(f.fileno(), 1, 0), b"a")
+        self.assertEqual(self.ops(mark).count("accessed"), 1)
+
+    def test_bytes_go_when_they_are_dropped_before_they_are_read(self):
+        self.server.first = b"o" * PAGE
+        for what in (raw.DROP_DATA, raw.DROP_TREE):
+            with open(self.x, "rb", buffering=0) as f:
+                mark = self.server.mark()
+                self.server.invalidate(what, X, what)
+                self.assertIsNotNone(self.server.wait_heard("dropped", is_number(what), mark))
+                self.assertEqual(f.read(1), b"a")
+
+
+del LeaseCase

@@ -4,7 +4,9 @@ dropped it. Raw clients. Whether a request waits is seen from the order of repli
 behind it is answered first.
 """
 import errno
+import os
 import stat
+import struct
 import time
 
 import raw_client as raw
@@ -14,7 +16,7 @@ from test_wire import Wire
 LEASE_SECONDS = 1
 CHMOD, SIZE = 1, 8  # of setattr's mask
 INODES_MAX = 4096  # in one kept
-ATTR, NAME, DATA, NAMES = raw.LEASE_ATTR, raw.LEASE_NAME, raw.LEASE_DATA, raw.LEASE_NAMES
+ATTR, NAME, DATA, NAMES, OPEN = raw.LEASE_ATTR, raw.LEASE_NAME, raw.LEASE_DATA, raw.LEASE_NAMES, raw.LEASE_OPEN
 DROP = raw.DROP_ATTR, raw.DROP_NAME, raw.DROP_NAMES, raw.DROP_DATA, raw.DROP_TREE
 DROP_ATTR, DROP_NAME, DROP_NAMES, DROP_DATA, DROP_TREE = DROP
 
@@ -70,6 +72,176 @@ class Leases(Wire):
         again = self.client(session=client.welcome.session, want_leases=1, **options)
         again.seqs = dict(client.seqs)
         return again
+
+
+class Opens(Leases):
+    """Opens that may be kept, and bytes that come with an open."""
+
+    def closed(self, client, *open_ids):
+        client.send(raw.frame(raw.OPS["closed"], body=raw.blob(b"".join(u64(open_id) for open_id in open_ids))))
+
+    def accessed(self, client, open_id):
+        client.send(raw.frame(raw.OPS["accessed"], body=u64(open_id)))
+
+    def free_inodes(self, client):
+        return struct.unpack("<6QI", client.call("statfs", handle(client.root)))[5]
+
+    def test_which_opens_may_be_kept(self):
+        c = self.reader
+        self.writer.read(1, 0, 1)  # marks the file
+        cases = [(raw.READ, ATTR | DATA | OPEN), (raw.EXEC, ATTR | DATA | OPEN), (raw.READ | raw.NOATIME, ATTR | DATA | OPEN),
+                 (raw.WRITE, ATTR | DATA), (raw.READ | raw.WRITE, ATTR | DATA), (raw.READ | raw.SYNC, ATTR | DATA),
+                 (raw.READ | raw.APPEND, ATTR | DATA)]
+        self.writer.call("setattr", setattr_body(self.file, CHMOD, 0o755))
+        self.writer.read(1, 0, 1)
+        for open_id, (flags, want) in enumerate(cases, 10):
+            c.open(self.file, open_id, flags)
+            self.assertEqual(c.lease, want, flags)
+        c.open(self.dir, 9, raw.READ | raw.DIRECTORY)
+        self.assertEqual(c.lease & OPEN, 0)
+        plain = self.client()
+        plain.open(self.file, 1)
+        self.assertEqual(plain.lease & OPEN, 0)
+        self.writer.forget(self.file[0])
+        c.unlink(self.dir, "f")
+        c.open(self.file, 8)
+        self.assertEqual(c.lease & (ATTR | OPEN), ATTR)
+
+    def test_what_is_closed_is_closed_when_the_change_is_made(self):
+        """A file whose last name goes: its bytes are free when the answer comes."""
+        ap = self.access_point(RootDirectory={"Path": "/quota", "CreationInfo": {
+            "OwnerUid": 0, "OwnerGid": 0, "Permissions": "0755"}}, BerthQuota={"Inodes": 10})
+        c, w = self.client(ap, want_leases=1), self.client(ap, want_leases=1)
+        file = w.create(w.root, "f", 1).handle
+        w.release(1)
+        w.forget(w.root[0], file[0])
+        c.open(file, 1)
+        before = self.free_inodes(w)
+        self.waits(w, "unlink", handle(w.root) + name("f"))
+        event = self.told(c, file, DROP_ATTR)
+        self.closed(c, 1)
+        c.drop(event)
+        w.send(w.request("statfs", handle(w.root), 6))
+        w.reply(5)
+        self.assertEqual(struct.unpack("<6QI", w.reply(6))[5], before + 1)
+        self.refused(errno.ESTALE, c.read, 1, 0, 1)
+
+    def test_closing_what_is_not_open_is_harmless(self):
+        c = self.reader
+        c.open(self.file, 1)
+        self.closed(c, 1, 2, 2 ** 64 - 1, 1)
+        self.closed(c)
+        self.refused(errno.ESTALE, c.read, 1, 0, 1)
+        c.open(self.file, 1)
+        self.closed(self.writer, 7)
+        self.assertEqual(c.read(1, 0, 10), b"old")
+
+    def test_what_locks_is_not_closed_so(self):
+        c = self.reader
+        c.open(self.file, 1)
+        c.setlk(1, raw.lock(raw.FLOCK, raw.LOCK_READ, 0, raw.END, 1))
+        self.closed(c, 1)
+        c.closed()
+
+    def test_malformed_events(self):
+        for op, body in (("closed", raw.blob(b"1234567")), ("closed", b""), ("closed", raw.blob(bytes(8)) + b"x"),
+                         ("closed", raw.blob(bytes(8 * (INODES_MAX + 1)))), ("accessed", b"1234567"), ("accessed", bytes(9))):
+            client = self.client(want_leases=1)
+            client.send(raw.frame(raw.OPS[op], body=body))
+            client.closed()
+
+    def test_a_small_file_comes_with_its_open(self):
+        c = self.reader
+        for open_id, (first, want) in enumerate(((0, b""), (2, b""), (3, b"old"), (4096, b"old"), (2 ** 32 - 1, b"old")), 10):
+            c.open(self.file, open_id, first=first)
+            self.assertEqual(c.first, want)
+        for open_id, flags in enumerate((raw.READ | raw.WRITE, raw.WRITE, raw.READ | raw.SYNC), 20):
+            c.open(self.file, open_id, flags, first=100)
+            self.assertEqual(c.first, b"")
+        c.open(self.dir, 30, raw.READ | raw.DIRECTORY, first=4096)
+        self.assertEqual(c.first, b"")
+
+    def test_how_small(self):
+        for size, want in ((16384, 16384), (16385, 0)):
+            data = os.urandom(size)
+            self.writer.call("setattr", setattr_body(self.file, SIZE, size=0))
+            self.writer.write(1, 0, data)
+            self.reader.open(self.file, size, first=2 ** 20)
+            self.assertEqual(self.reader.first, data[:want])
+            self.reader.forget(self.file[0])
+
+    def test_they_are_leased_like_bytes_that_are_read(self):
+        c = self.reader
+        c.open(self.file, 1, first=100)
+        self.waits(self.writer, "write", write_body(1, 0, b"new"))
+        c.drop(self.told(c, self.file, DROP_ATTR | DROP_DATA))
+        self.writer.reply(5)
+        c.open(self.file, 2, first=100)
+        self.assertEqual(c.first, b"new")
+
+    def test_nothing_comes_of_what_is_about_to_change(self):
+        c, other = self.reader, self.client(want_leases=1)
+        other.open(self.file, 1)
+        other.read(1, 0, 3, keep=1)
+        self.waits(self.writer, "write", write_body(1, 0, b"new"))
+        c.open(self.file, 1, first=100)  # and does not wait
+        self.assertEqual((c.first, c.lease & (ATTR | OPEN)), (b"", 0))
+        other.drop(self.told(other, self.file, DROP_ATTR | DROP_DATA))
+        self.writer.reply(5)
+        self.nothing_told(c)
+
+    def test_without_leases_nothing_comes(self):
+        plain = self.client()
+        plain.open(self.file, 1, first=100)
+        self.assertEqual(plain.first, b"")
+
+    def test_asked_again_it_comes_again(self):
+        big = os.urandom(16000)
+        self.writer.write(1, 0, big)
+        c = self.reader
+        body = raw.open_body(self.file, 1, raw.READ, 20000)
+        c.call("open", body, 9)
+        c = self.back(c)
+        reply = c.call("open", body, 9, seq=c.seqs[9])
+        self.assertEqual(reply[raw.Attr.SIZE + 5:], big)
+        c.release(1)
+        self.refused(errno.ESTALE, c.read, 1, 0, 1)
+
+    def test_the_access_time_is_marked_when_they_are_used(self):
+        c = self.reader
+        before = c.getattr(self.file).times[0:2]
+        c.open(self.file, 1, first=100)
+        self.assertEqual((c.first, c.lease & DATA), (b"old", 0))
+        self.assertEqual(c.getattr(self.file).times[0:2], before)
+        self.accessed(c, 1)
+        marked = c.getattr(self.file).times[0:2]
+        self.assertGreater(marked, before)
+        c.open(self.file, 2, first=100)
+        self.assertEqual((c.first, c.lease & DATA), (b"old", DATA))
+        self.accessed(c, 2)
+        self.assertEqual(c.getattr(self.file).times[0:2], marked)
+        self.accessed(c, 99)  # nobody has that open
+        c.call("ping")
+
+    def test_a_mount_that_only_reads_marks_nothing(self):
+        c = self.client(want_leases=1, read_only=1)
+        before = c.getattr(self.file).times[0:2]
+        c.open(self.file, 1, first=100)
+        self.assertEqual((c.first, c.lease & DATA), (b"old", DATA))
+        self.accessed(c, 1)
+        self.assertEqual(c.getattr(self.file).times[0:2], before)
+
+    def test_who_lost_a_name_is_told(self):
+        w = self.writer
+        other = w.create(self.dir, "other", 2).handle
+
+        def renamed(old, new, flags=0):
+            body = handle(self.dir) + name(old) + handle(self.dir) + name(new) + u32(flags)
+            return struct.unpack_from("<QQ", w.call("rename", body))
+        self.assertEqual(renamed("f", "g"), (self.file[0], 0))
+        self.assertEqual(renamed("g", "other", 2), (self.file[0], other[0]))
+        self.assertEqual(renamed("g", "other"), (other[0], self.file[0]))
+        self.assertEqual(w.call("unlink", handle(self.dir) + name("other"))[:8], u64(other[0]))
 
 
 class Given(Leases):
@@ -263,7 +435,7 @@ class Changes(Leases):
 
     def test_truncating_open_waits_before_any_byte_is_gone(self):
         self.keep_all()
-        self.waits(self.writer, "open", handle(self.file) + u64(9) + u32(raw.WRITE | raw.TRUNC))
+        self.waits(self.writer, "open", raw.open_body(self.file, 9, raw.WRITE | raw.TRUNC))
         self.assertEqual(self.reader.read(1, 0, 100), b"old")
         self.reader.drop(self.told(self.reader, self.file, DROP_ATTR | DROP_DATA))
         self.writer.reply(5)

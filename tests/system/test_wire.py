@@ -246,7 +246,7 @@ class Random(Wire):
             blob(random.choice((b"", b"target"))),
             "link": handle(some) + handle(self.dir) + entry, "unlink": handle(some) + entry, "rmdir": handle(some) + entry,
             "rename": handle(some) + entry + handle(self.dir) + name(random.choice("abc")) + u32(random.randrange(3)),
-            "open": handle(some) + u64(open_id) + u32(random.randrange(512)),
+            "open": raw.open_body(some, open_id, random.randrange(512), random.randrange(20000)),
             "create": handle(some) + entry + u64(open_id) + u32(0o644) + u32(0o22) + u32(random.randrange(512)),
             "reopen": handle(some) + u64(open_id) + u32(random.randrange(512)), "release": u64(open_id),
             "read": u64(open_id) + at + u32(random.choice((0, 1, 5000, raw.IO_MAX))) + u8(random.randrange(2)),

@@ -132,10 +132,11 @@ static void operation_names(void **state UNUSED)
         uint16_t op;
         bool call;
     } cases[] = {
-        {"greeting", 1, false}, {"hello", 2, true},     {"lookup", 16, true},      {"cancel", 38, true},
-        {"granted", 64, false}, {"unknown", 0, false},  {"unknown", 5, false},     {"unknown", 15, false},
-        {"unknown", 47, false}, {"unknown", 63, false}, {"invalidate", 65, false}, {"dropped", 66, false},
-        {"kept", 68, false},    {"unknown", 69, false}, {"unknown", 256, false},   {"unknown", 65535, false},
+        {"greeting", 1, false},  {"hello", 2, true},        {"lookup", 16, true},      {"cancel", 38, true},
+        {"granted", 64, false},  {"unknown", 0, false},     {"unknown", 5, false},     {"unknown", 15, false},
+        {"unknown", 47, false},  {"unknown", 63, false},    {"invalidate", 65, false}, {"dropped", 66, false},
+        {"kept", 68, false},     {"closed", 69, false},     {"accessed", 70, false},   {"unknown", 71, false},
+        {"unknown", 256, false}, {"unknown", 65535, false},
     };
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         assert_string_equal(wire_op_name(cases[i].op), cases[i].name);
