@@ -124,7 +124,7 @@ class Watcher(TwoMounts):
                 os._exit(0)
             self.addCleanup(os.waitpid, reader, 0)
             self.addCleanup(os.kill, reader, signal.SIGKILL)
-            harness.wait_for(lambda: "D" in thread_states(pid), GONE_SECONDS)
+            harness.wait_for(lambda: "D" in thread_states(pid), 2 * GONE_SECONDS)  # most of a lease, and a busy machine
             meanwhile(mount.path)
             os.kill(pid, signal.SIGKILL)
             self.expect_gone(mount.path, watcher)
