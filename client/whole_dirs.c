@@ -269,10 +269,9 @@ void whole_end(struct whole_dirs *dirs, const struct whole_change *change, enum 
         drop(dirs, dir); // it came to be known meanwhile, with or without this name
     else if (is_gone && is_leased)
         take(dirs, dir, change->hash);
-    else if (is_gone || (!is_known && change->makes))
+    else if (is_gone || (!is_known && change->makes) ||
+             (is_known && !is_leased && add(dirs, dir, change->hash)))
         doubt(dirs, dir); // its hash stays
-    else if (is_known && !is_leased && add(dirs, dir, change->hash))
-        doubt(dirs, dir);
 }
 
 void whole_doubt(struct whole_dirs *dirs, uint64_t id, struct fs_name name)

@@ -8,7 +8,7 @@ int op_fallocate(struct call *call)
 {
     CALL_DECODE(fallocate);
     struct session_open *open;
-    struct fs_attr attr;
+    struct fs_attr attr = {0};
     int result = call_open(call, request.open_id, &open);
     if (result == 0)
         result = core_fallocate(call->core, &call->cred, open->file, request.mode, request.offset, request.n,
@@ -20,7 +20,7 @@ int op_seek(struct call *call)
 {
     CALL_DECODE(seek);
     struct session_open *open;
-    uint64_t offset;
+    uint64_t offset = 0;
     int result = call_open(call, request.open_id, &open);
     if (result == 0 && request.hole > 1)
         result = -EINVAL;
@@ -33,7 +33,7 @@ int op_copy_range(struct call *call)
 {
     CALL_DECODE(copy_range);
     struct session_open *from, *open;
-    uint64_t n;
+    uint64_t n = 0;
     int result = call_open(call, request.from_open_id, &from);
     if (result == 0)
         result = call_open(call, request.open_id, &open);

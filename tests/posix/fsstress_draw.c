@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Draws an operation whole, before any result is known, and tells it.
+#include "fs/base/check.h"
 #include "tests/posix/fsstress.h"
 
 #include <fcntl.h>
@@ -84,6 +85,7 @@ static const struct kind *draw_kind(struct dice *dice)
     unsigned sum = 0;
     for (unsigned i = 0; i < n_kinds; i++)
         sum += kinds[i].weight;
+    fs_assert(sum > 0);
     unsigned at = dice_below(dice, sum), i = 0;
     while (at >= kinds[i].weight)
         at -= kinds[i++].weight;
