@@ -79,9 +79,10 @@ struct mount {
     uint64_t attr_clock; // see attr_cache.h
     struct whole_dirs whole;
     struct notify *notify;
-    struct list recalls; // see recall.c
-    size_t n_sweeps;     // of them that drop everything
-    size_t n_unswept;    // of these, where the kernel may still show something of what is to be dropped
+    uint64_t forgotten_since_ns; // when there was last nothing in lease.forgotten
+    struct list recalls;         // see recall.c
+    size_t n_sweeps;             // of them that drop everything
+    size_t n_unswept; // of these, where the kernel may still show something of what is to be dropped
     uint64_t n_recalls, n_cache_hits;
 
     // From the latest welcome.

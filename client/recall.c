@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MS            1000000ull // ns
-#define NAMES_WAIT_MS 50u        // for a directory's lock, then all names go
-#define FORGET_ROOM   64u
-#define HANDLES_SIZE  (WIRE_INODES_MAX * 2 * sizeof(uint64_t)) // of as many as fit in one kept
+#define MS              1000000ull // ns
+#define NAMES_WAIT_MS   50u        // for a directory's lock, then all names go
+#define FORGET_ROOM     64u
+#define FORGET_TOGETHER 64u
+#define FORGET_WAIT_MS  100u
+#define HANDLES_SIZE    (WIRE_INODES_MAX * 2 * sizeof(uint64_t)) // of as many as fit in one kept
 
 struct recall {
     struct list node; // in mount->recalls, the oldest first
@@ -527,7 +529,7 @@ static void tell_forgotten(struct mount *mount)
 {
     uint8_t inodes[WIRE_INODES_MAX * sizeof(uint64_t)];
     struct writer writer = writer_on(inodes, sizeof(inodes));
-    size_t n = rpc_is_up(mount->rpc) ? lease_forget_next(&mount->lease, &writer) : 0;
+    size_t n = lease_forget_next(&mount->lease, &writer);
     struct request *request =
         n > 0 ? request_new(mount, NULL, WIRE_FORGET, FORGET_ROOM + sizeof(inodes), forget_done) : NULL;
     if (!request) {
@@ -540,6 +542,21 @@ static void tell_forgotten(struct mount *mount)
         .inodes = {.bytes = inodes, .length = (uint32_t)(n * sizeof(uint64_t))}};
     wire_put_forget_request(&request->body, &message);
     request_send(request);
+}
+
+// Several together: nobody waits for it but who would change what we have forgotten, and is answered at once.
+static uint64_t tick_forgotten(struct mount *mount, uint64_t now)
+{
+    const struct lease *lease = &mount->lease;
+    if (lease->forgotten.count == 0 || mount->forgotten_since_ns == 0)
+        mount->forgotten_since_ns = now;
+    if (lease->forgotten.count == 0 || !rpc_is_up(mount->rpc))
+        return UINT64_MAX;
+    uint64_t due = mount->forgotten_since_ns + FORGET_WAIT_MS * MS;
+    if (lease->forgotten.count < FORGET_TOGETHER && now < due)
+        return due;
+    tell_forgotten(mount);
+    return UINT64_MAX;
 }
 
 // When the names that wait for a lock have waited too long.
@@ -578,7 +595,10 @@ uint64_t recall_tick(struct mount *mount)
         return UINT64_MAX;
     uint64_t now = env_monotonic_ns(&mount->env);
     tick_lease(mount, now);
-    tell_forgotten(mount);
-    uint64_t names_ns = tick_names(mount, now), lapse_ns = lease_lapse_ns(&mount->lease);
-    return MIN(names_ns, lapse_ns);
+    const uint64_t dues[] = {tick_forgotten(mount, now), tick_names(mount, now),
+                             lease_lapse_ns(&mount->lease)};
+    uint64_t due = UINT64_MAX;
+    for (size_t i = 0; i < ARRAY_LEN(dues); i++)
+        due = MIN(due, dues[i]);
+    return due;
 }

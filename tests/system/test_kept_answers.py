@@ -9,7 +9,7 @@ import unittest
 from coherencecase import ThroughProxy
 from mountcase import read_file, write_file
 
-LOOKUP, GETATTR = 16, 17
+LOOKUP, GETATTR, FORGET = 16, 17, 44
 AT_FDCWD, AT_STATX_FORCE_SYNC, STATX_ALL = -100, 0x2000, 0xfff
 LEASE_S = 5
 
@@ -145,6 +145,18 @@ class Attributes(Kept):
         for _ in range(20):
             os.stat(path)
         self.assertGreaterEqual(self.asked(), before + 20)
+
+
+class Forgotten(Kept):
+    def test_many_are_told_of_together(self):
+        for i in range(300):
+            write_file(self.b + "/%d" % i, b"")
+        before = self.asked(FORGET)
+        began = time.monotonic()
+        for i in range(300):
+            os.unlink(self.b + "/%d" % i)
+        # One for 64, and one each time that the oldest has waited for long.
+        self.assertLessEqual(self.asked(FORGET) - before, 300 / 64 + (time.monotonic() - began) / 0.1 + 1)
 
 
 class Names(Kept):
