@@ -25,8 +25,9 @@ WHOLE = lock(raw.FLOCK, raw.LOCK_WRITE, 0, raw.END, 1)
 
 # Sanitizers remember something of every byte, and AddressSanitizer keeps what was freed for a while: little of it, where
 # memory is measured. What they take is in the figures.
-SHADOW = 1 if harness.SLOWDOWN == 1 else 8
-os.environ.setdefault("ASAN_OPTIONS", "quarantine_size_mb=4:thread_local_quarantine_size_kb=64")
+SHADOW = 1 if harness.SLOWDOWN == 1 else 24
+os.environ["ASAN_OPTIONS"] = ":".join(
+    filter(None, [os.environ.get("ASAN_OPTIONS"), "quarantine_size_mb=4:thread_local_quarantine_size_kb=64"]))
 
 
 class Bounds(Wire):
