@@ -137,6 +137,9 @@ uint64_t digest_directory(int fd); // names and types in any order
 
 // statx, with the access time as the server has it: what a client keeps of that may be older. -errno.
 int look_at(int fd, const char *path, int flags, struct statx *ret_stat);
+// Sets the times of what at[i], i < 6, was of.
+void look_set_times(const struct op *op, const struct side *side, unsigned through, unsigned i,
+                    const struct timespec times[2]);
 void looks_take(struct looks *looks, const struct op *op, const struct side *side, unsigned through);
 
 // The text of the first difference in attributes, or NULL. before: what each side showed then; NULL when

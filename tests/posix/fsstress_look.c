@@ -131,6 +131,15 @@ int look_at(int fd, const char *path, int flags, struct statx *ret_stat)
     return 0;
 }
 
+void look_set_times(const struct op *op, const struct side *side, unsigned through, unsigned i,
+                    const struct timespec times[2])
+{
+    char path[STRESS_PATH_MAX];
+    int flags;
+    if (watch(op, i, path, &flags))
+        utimensat(side->tops[through], path, times, flags);
+}
+
 void looks_take(struct looks *looks, const struct op *op, const struct side *side, unsigned through)
 {
     char path[STRESS_PATH_MAX];
