@@ -53,7 +53,6 @@ objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard $(1)))
 
 BASE_O   := $(call objects,fs/base/*.c fs/*.c)
 WIRE_O   := $(call objects,fs/wire/*.c)
-LOOP_O   := $(call objects,fs/loop/*.c)
 STORE_O  := $(call objects,fs/store/*.c)
 CORE_O   := $(call objects,fs/core/*.c)
 SERVER_O := $(call objects,server/*.c)
@@ -83,11 +82,11 @@ $(BUILD)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(PKG_CFLAGS) -c $< -o $@
 
-$(BUILD)/bin/berthd: $(SERVER_O) $(LOOP_O) $(CORE_O) $(STORE_O) $(WIRE_O) $(BASE_O)
+$(BUILD)/bin/berthd: $(SERVER_O) $(CORE_O) $(STORE_O) $(WIRE_O) $(BASE_O)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) $^ $(LIBS_server) -lpthread -o $@
 
-$(BUILD)/bin/berth: $(CLIENT_O) $(LOOP_O) $(WIRE_O) $(BASE_O)
+$(BUILD)/bin/berth: $(CLIENT_O) $(WIRE_O) $(BASE_O)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) $^ $(LIBS_client) -lpthread -o $@
 
@@ -180,8 +179,8 @@ $(eval $(call unit_rule,base,$(BASE_O)))
 $(eval $(call unit_rule,wire,$(WIRE_O) $(BASE_O)))
 $(eval $(call unit_rule,store,$(UNIT_HELP_O) $(STORE_O) $(BASE_O),$(LIBS_store)))
 $(eval $(call unit_rule,core,$(CORE_O) $(STORE_O) $(BASE_O),$(LIBS_store)))
-$(eval $(call unit_rule,server,$(SERVER_LIB_O) $(LOOP_O) $(CORE_O) $(STORE_O) $(WIRE_O) $(BASE_O),$(LIBS_server)))
-$(eval $(call unit_rule,client,$(CLIENT_LIB_O) $(LOOP_O) $(WIRE_O) $(BASE_O),$(LIBS_client)))
+$(eval $(call unit_rule,server,$(SERVER_LIB_O) $(CORE_O) $(STORE_O) $(WIRE_O) $(BASE_O),$(LIBS_server)))
+$(eval $(call unit_rule,client,$(CLIENT_LIB_O) $(WIRE_O) $(BASE_O),$(LIBS_client)))
 $(eval $(call unit_rule,shim,$(SHIM_LIB_O) $(BASE_O),$(LIBS_shim)))
 
 unit: $(UNIT_TESTS)
@@ -206,7 +205,7 @@ $(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(FUZZ_HELP_O) $(WIRE_O) 
 
 # In the place of hosting.c: one file system, on the fuzzer's loop.
 $(BUILD)/fuzz/fuzz_server_%: $(BUILD)/obj/tests/fuzz/fuzz_server_%.o $(call objects,tests/fuzz/server/*.c) $(FUZZ_HELP_O) \
-                             $(SERVER_LIB_O) $(LOOP_O) $(CORE_O) $(STORE_O) $(WIRE_O) $(BASE_O)
+                             $(SERVER_LIB_O) $(CORE_O) $(STORE_O) $(WIRE_O) $(BASE_O)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_LDFLAGS) -Wl,--wrap=hosting_attach $^ $(LIBS_server) -lpthread -o $@
 

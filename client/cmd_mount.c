@@ -14,11 +14,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define WRONG                2 // exit code of wrong usage
-#define TIMEO_DEFAULT_S      30u
-#define TIMEO_MAX_S          86400u
-#define BUSY_POLL_DEFAULT_US 100u
-#define BUSY_POLL_MAX_US     1000u
+#define WRONG           2 // exit code of wrong usage
+#define TIMEO_DEFAULT_S 30u
+#define TIMEO_MAX_S     86400u
 
 // --- options ---
 
@@ -39,8 +37,6 @@ static int usage(FILE *out, int code)
           "  -o hard       calls wait for a server that does not answer (this is the default)\n"
           "  -o soft       calls fail with ETIMEDOUT when the server does not answer for timeo=SECONDS (30)\n"
           "  -o allow_other  other users may enter (on for root)\n"
-          "  -o busy_poll=MICROSECONDS  look that long for a reply before sleeping, while that pays (100); "
-          "0: not\n"
           "  -o nolease    keep nothing: every look goes to the server\n"
           "  -o suid, dev, noexec  as mount(8) has them; off unless given\n"
           "  -o profile=NAME  which profile of the AWS credentials file proves the identity\n"
@@ -77,19 +73,6 @@ static int set_timeo(struct mount_options *options, const char *text)
     return 0;
 }
 
-static int set_busy_poll(struct mount_options *options, const char *text)
-{
-    char *end;
-    errno = 0;
-    unsigned long us = strtoul(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end || errno || us > BUSY_POLL_MAX_US) {
-        complain("busy_poll=%s: not a number of microseconds from 0 to %u", text, BUSY_POLL_MAX_US);
-        return WRONG;
-    }
-    options->busy_poll_us = (uint32_t)us;
-    return 0;
-}
-
 static int add_extra(struct mount_options *options, const char *option)
 {
     size_t n = strlen(options->extra);
@@ -112,8 +95,6 @@ static int set_option(struct mount_options *options, struct words *words, const 
         options->soft = false;
     else if (strncmp(option, "timeo=", 6) == 0)
         return set_timeo(options, option + 6);
-    else if (strncmp(option, "busy_poll=", 10) == 0)
-        return set_busy_poll(options, option + 10);
     else if (strcmp(option, "allow_other") == 0)
         options->allow_other = true;
     else if (strncmp(option, "profile=", 8) == 0)
@@ -297,8 +278,7 @@ static int run_daemon(const struct mount_options *options)
 
 static void set_defaults(struct mount_options *options, int argc, char **argv)
 {
-    *options = (struct mount_options){
-        .allow_other = geteuid() == 0, .timeo_s = TIMEO_DEFAULT_S, .busy_poll_us = BUSY_POLL_DEFAULT_US};
+    *options = (struct mount_options){.allow_other = geteuid() == 0, .timeo_s = TIMEO_DEFAULT_S};
     // The words lie one after the other, until getopt sorts the pointers to them.
     options->title.words = argv[0];
     options->title.size = (size_t)(argv[argc - 1] + strlen(argv[argc - 1]) + 1 - argv[0]);

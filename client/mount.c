@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #define NS_PER_MS 1000000ull
-#define NS_PER_US 1000ull
 
 // --- telling who waits ---
 
@@ -199,7 +198,7 @@ static void host_down(void *context, int error, const char *why)
 
 static void host_ended(void *context)
 {
-    busy_loop_stop(&((struct mount *)context)->busy);
+    uv_stop(&((struct mount *)context)->loop);
 }
 
 // --- the loop ---
@@ -348,13 +347,6 @@ static void mount_close(struct mount *mount)
     watcher_dismiss(&mount->watcher);
 }
 
-// What the kernel asks next wakes this thread where the caller runs; a reply comes from another processor.
-static bool awaits_reply(void *context)
-{
-    struct mount *mount = context;
-    return rpc_in_flight(mount->rpc) > 0;
-}
-
 int mount_serve(const struct mount_options *options, int report_fd)
 {
     struct mount mount = {.options = *options, .env = env_system, .report_fd = report_fd};
@@ -371,11 +363,7 @@ int mount_serve(const struct mount_options *options, int report_fd)
         return 1;
     }
     rpc_start(mount.rpc);
-    mount.busy = (struct busy_loop){.loop = &mount.loop,
-                                    .max_ns = options->busy_poll_us * NS_PER_US,
-                                    .awaited = awaits_reply,
-                                    .context = &mount};
-    busy_loop_run(&mount.busy);
+    uv_run(&mount.loop, UV_RUN_DEFAULT);
     mount_close(&mount);
     return mount.exit_code;
 }

@@ -17,7 +17,6 @@
 #include "client/walks.h"
 #include "client/watcher.h"
 #include "client/whole_dirs.h"
-#include "fs/loop/busy_loop.h"
 #include <limits.h>
 #include <uv.h>
 
@@ -35,8 +34,7 @@ struct mount_options {
     bool foreground, read_only, allow_other, no_lease;
     bool soft;
     uint32_t timeo_s;
-    uint32_t busy_poll_us; // for how long at most a reply is looked for before the daemon sleeps; 0: not
-    char extra[32];        // "-o…" for the kernel, or ""
+    char extra[32]; // "-o…" for the kernel, or ""
     struct watcher_title title;
     char access_key[AWS_PROFILE_VALUE_SIZE], secret[AWS_PROFILE_VALUE_SIZE]; // "" without a credential
 };
@@ -45,7 +43,6 @@ struct mount {
     struct mount_options options;
     struct env env;
     uv_loop_t loop;
-    struct busy_loop busy;
     struct transport *transport;
     struct rpc *rpc;
     struct rpc_host host;

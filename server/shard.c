@@ -4,8 +4,8 @@
 // touched by this thread alone, except its place's atomics.
 #include "server/shard.h"
 #include "fs/base/log.h"
-#include "fs/loop/busy_loop.h"
 #include "fs/store/store_sqlite.h"
+#include "server/busy_loop.h"
 #include "server/hosted.h"
 #include <errno.h>
 #include <limits.h>

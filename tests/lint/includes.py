@@ -15,7 +15,7 @@ WORDS = {"base": "fs/base/", "types": "fs/types.h", "wire": "fs/wire/", "core": 
 # Who may know a library or an operating system interface: folders, longest match of the header's beginning first.
 OUTSIDE = {
     "sqlite3.h": ("fs/store/", "server/catalogue_db.", "tests/"),
-    "uv.h": ("fs/loop/", "server/", "client/", "shim/", "tests/"),
+    "uv.h": ("server/", "client/", "shim/", "tests/"),
     "fuse": ("client/", "tests/"),
     "microhttpd.h": ("server/", "shim/", "tests/"),
     "jansson.h": ("server/", "client/cli/", "shim/", "tests/"),

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Looking for events before sleeping for them ends where nothing comes: an idle server and an idle mount use no processor."""
 import os
-import signal
-import subprocess
 import time
 
 import harness
@@ -36,20 +34,6 @@ class Idle(TwoMounts):
         self.idles("berthd", self.server.process.pid)
         self.idles("the mount's daemon", self.mount_a.pid)
 
-    # A reply that does not come is not looked for as long as it takes.
-    def test_while_a_reply_is_awaited(self):
-        self.work()
-        path = os.path.join(self.a, "new")
-        os.kill(self.server.process.pid, signal.SIGSTOP)
-        child = subprocess.Popen(["mkdir", path])
-        self.addCleanup(child.wait)
-        self.addCleanup(os.kill, self.server.process.pid, signal.SIGCONT)  # before the child is waited for
-        self.idles("the mount's daemon", self.mount_a.pid)
-
 
 class SwitchedOff(Idle):
     SERVER_ARGS = ("--busy-poll", "0")
-
-    @classmethod
-    def mount(cls, access_point, **options):
-        return super().mount(access_point, options="busy_poll=0", **options)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // See busy_loop.h. Invariant: timers are late by max_ns at most.
-#include "fs/loop/busy_loop.h"
+#include "server/busy_loop.h"
 #include "fs/base/busy_poll.h"
 #include <fcntl.h>
 #include <inttypes.h>
@@ -48,11 +48,11 @@ static uint64_t look(struct busy_poll *busy, int events_fd, int delay_fd)
     return now_ns - start_ns;
 }
 
-static void run(struct busy_loop *busy, int delay_fd)
+static void run(const struct busy_loop *busy, int delay_fd)
 {
     struct busy_poll poll = {.max_ns = busy->max_ns};
     uv_loop_t *loop = busy->loop;
-    for (bool alive = true; alive && !busy->stopped;) {
+    for (bool alive = true; alive;) {
         bool waits = busy->awaited(busy->context) && uv_backend_timeout(loop) != 0;
         uint64_t looked_ns = waits ? look(&poll, uv_backend_fd(loop), delay_fd) : 0;
         uint64_t idle_ns = uv_metrics_idle_time(loop);
@@ -62,7 +62,7 @@ static void run(struct busy_loop *busy, int delay_fd)
     }
 }
 
-void busy_loop_run(struct busy_loop *busy)
+void busy_loop_run(const struct busy_loop *busy)
 {
     if (busy->max_ns == 0 || !has_processors()) {
         uv_run(busy->loop, UV_RUN_DEFAULT);
@@ -73,10 +73,4 @@ void busy_loop_run(struct busy_loop *busy)
     run(busy, delay_fd);
     if (delay_fd >= 0)
         close(delay_fd);
-}
-
-void busy_loop_stop(struct busy_loop *busy)
-{
-    busy->stopped = true;
-    uv_stop(busy->loop);
 }

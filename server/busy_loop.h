@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // A libuv loop that looks for the next event for some microseconds before it sleeps, as long as that pays
 // (fs/base/busy_poll.h). Knows libuv. On the loop's thread.
-#ifndef BERTH_FS_LOOP_BUSY_LOOP_H
-#define BERTH_FS_LOOP_BUSY_LOOP_H
+#ifndef BERTH_SERVER_BUSY_LOOP_H
+#define BERTH_SERVER_BUSY_LOOP_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,12 +14,9 @@ struct busy_loop {
     // May an event come that soon?
     bool (*awaited)(void *context);
     void *context;
-    bool stopped;
 };
 
-// As uv_run(UV_RUN_DEFAULT); the fields but the last have been set.
-void busy_loop_run(struct busy_loop *busy);
-// As uv_stop(): from inside the loop.
-void busy_loop_stop(struct busy_loop *busy);
+// As uv_run(UV_RUN_DEFAULT).
+void busy_loop_run(const struct busy_loop *busy);
 
 #endif
