@@ -94,6 +94,10 @@ def make_body(parent, entry, mode, rdev=0, target=b"", umask=0):
     return handle(parent) + name(entry) + u32(mode) + u32(umask) + u32(rdev) + blob(target)
 
 
+def lookup_body(parent, entry, hold=0):
+    return handle(parent) + name(entry) + u64(hold)
+
+
 def open_body(of, open_id, flags, first=0):
     return handle(of) + u64(open_id) + u32(flags) + u32(first)
 
@@ -310,7 +314,7 @@ class Client:
     # --- calls ---
 
     def lookup(self, parent, entry, hold=0):
-        body = self.leased(self.call("lookup", handle(parent) + name(entry) + u64(hold)))
+        body = self.leased(self.call("lookup", lookup_body(parent, entry, hold)))
         return Entry(body[1:]) if body[0] else None
 
     def getattr(self, of, open_id=0):

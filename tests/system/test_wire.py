@@ -694,7 +694,7 @@ class Sessions(Wire):
     def test_another_call_under_an_old_number(self):
         client = self.client()
         client.getattr(client.root)
-        client.send(client.request("lookup", handle(client.root) + name("x") + u64(0), seq=1))
+        client.send(client.request("lookup", raw.lookup_body(client.root, "x"), seq=1))
         self.assertTrue(client.closed())
 
     def test_strangers_do_not_resume(self):
