@@ -4,11 +4,10 @@
 #include "fs/base/check.h"
 #include <sys/stat.h>
 
-#define NS_PER_S         1000000000ll
-#define SECONDS_MAX      (INT64_MAX / NS_PER_S - 1)
-#define RELATIME_SECONDS 86400
-#define KERNEL_TICK_MS   20   // its clock for timeouts moves on by this at most
-#define CLOCKS_DIFFER_S  3600 // by less, we hope; else an access time of a day ago is shown for longer
+#define NS_PER_S        1000000000ll
+#define SECONDS_MAX     (INT64_MAX / NS_PER_S - 1)
+#define KERNEL_TICK_MS  20   // its clock for timeouts moves on by this at most
+#define CLOCKS_DIFFER_S 3600 // by less, we hope; else an access time of a day ago is shown for longer
 
 void attr_drop(struct attr_kept *kept, uint64_t tick)
 {
@@ -34,20 +33,6 @@ bool attr_changed(struct attr_kept *kept, uint64_t sent, uint64_t tick)
     return alone;
 }
 
-// relatime, as the server has it.
-static bool reading_tells(const struct attr_kept *kept, int64_t server_s)
-{
-    return kept->atime_ns <= kept->mtime_ns || kept->atime_ns <= kept->ctime_ns ||
-           server_s - kept->atime_ns / NS_PER_S >= RELATIME_SECONDS - CLOCKS_DIFFER_S;
-}
-
-void attr_was_read(struct attr_kept *kept, int64_t server_s, uint64_t tick)
-{
-    if (!kept->is_kept || reading_tells(kept, server_s))
-        attr_drop(kept, tick);
-    kept->is_lost_to_kernel = true; // it forgets the access time after each read
-}
-
 static bool to_ns(struct fs_time time, int64_t *ret_ns)
 {
     if (time.sec < -SECONDS_MAX || time.sec > SECONDS_MAX)
@@ -60,6 +45,15 @@ static struct fs_time of_ns(int64_t ns)
 {
     int64_t nsec = (ns % NS_PER_S + NS_PER_S) % NS_PER_S;
     return (struct fs_time){.sec = (ns - nsec) / NS_PER_S, .nsec = (uint32_t)nsec};
+}
+
+void attr_was_read(struct attr_kept *kept, int64_t server_s, uint64_t tick)
+{
+    bool tells = fs_reading_tells(of_ns(kept->atime_ns), of_ns(kept->mtime_ns), of_ns(kept->ctime_ns),
+                                  server_s + CLOCKS_DIFFER_S);
+    if (!kept->is_kept || tells)
+        attr_drop(kept, tick);
+    kept->is_lost_to_kernel = true; // it forgets the access time after each read
 }
 
 static bool put(struct attr_kept *kept, const struct fs_attr *attr)

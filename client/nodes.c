@@ -3,8 +3,10 @@
 // lookups, open files or holds, and goes with the last; the ranges that one owner holds do not overlap.
 #include "client/nodes.h"
 #include "fs/base/check.h"
+#include "fs/base/siphash.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 void nodes_init(struct nodes *nodes)
 {
@@ -87,12 +89,12 @@ uint64_t nodes_id_of(const struct nodes *nodes, fs_ino ino)
     return ino == nodes->root.handle.ino ? NODE_ROOT : ino;
 }
 
-// FNV-1a. Two that are the same cost an open that could have been kept.
+// Two that are the same cost an open that could have been kept.
 uint64_t nodes_name(uint64_t directory_id, struct fs_name name)
 {
-    uint64_t hash = (0xcbf29ce484222325u ^ directory_id) * 0x100000001b3u;
-    for (size_t i = 0; i < name.length; i++)
-        hash = (hash ^ (uint8_t)name.bytes[i]) * 0x100000001b3u;
+    uint8_t key[SIPHASH_KEY_SIZE] = {0};
+    memcpy(key, &directory_id, sizeof(directory_id));
+    uint64_t hash = siphash24(key, name.bytes, name.length);
     return hash ? hash : 1;
 }
 

@@ -66,41 +66,44 @@ struct fs_cred request_cred(const struct mount *mount, fuse_req_t fuse, uint32_t
 // The request may be gone afterwards.
 void request_send(struct request *request);
 
-// Of an answer: may the kernel keep the name in the directory? It is noted.
-bool request_keeps_name(const struct request *request, fuse_ino_t directory_id, uint8_t lease);
+// --- what our own calls do to what is kept ---
+
 // A change of the inode that was made here has been answered: what was known of it before is not used again.
 void request_changed(struct mount *mount, struct node *node);
+// Of an answered call that changes the inode: has nothing else happened to that since the call was sent?
+bool request_was_alone(const struct request *request, fuse_ino_t id);
+// The answer to a call that changes an inode brought its attributes: they are kept if a lease on them was
+// held all the while.
+void request_keep_changed(const struct request *request, const struct fs_attr *attr);
+// The node's bytes were read, here or on the server.
+void request_was_read(struct mount *mount, struct node *node);
+
+// --- answers (answer.c) ---
 
 // Success without anything to tell.
 void request_done_ok(struct request *request, struct reader *body);
 void request_fail(struct request *request, int error); // tells the caller
 // The same of a call on an inode, whichever name led to it: the kernel walks to it again when it is no more.
 void request_fail_by_handle(struct request *request, int error);
-// What a lookup is to hold (client/walks.h): an open id, or 0.
-uint64_t request_hold(fuse_req_t fuse);
-void request_held(struct request *request); // the server holds it
 // The error is that the directory `node_id` is no more, which is still what its processes stand in. True:
 // what it was like when it was last seen, without a name.
 bool request_removed(const struct request *request, int error, struct fs_attr *ret_attr);
-// The answer to a call that changes an inode brought its attributes: they are kept if a lease on them was
-// held all the while.
-void request_keep_changed(const struct request *request, const struct fs_attr *attr);
-// Any answer that brought attributes and a lease, of which the kernel is not told.
-void request_keep_attr(const struct request *request, const struct fs_attr *attr, uint8_t lease);
-// The node's bytes were read, here or on the server.
-void request_was_read(struct mount *mount, struct node *node);
-// To a GETATTR or STATX: what the daemon keeps. False: the server is to be asked.
-bool request_answer_kept(fuse_req_t fuse, fuse_ino_t id);
 // `lease` in these: as the server's answer has it.
 void request_reply_attr(struct request *request, const struct fs_attr *attr, uint8_t lease);
 void request_reply_statx(struct request *request, const struct fs_attr *attr, uint8_t lease); // to a STATX
 void request_reply_entry(struct request *request, const wire_entry *entry, uint8_t lease);
 void request_reply_absent(struct request *request, uint8_t lease); // no such name in directories[0]
-// To a LOOKUP: that there is no such name. False: the server is to be asked.
-bool request_answer_absent(fuse_req_t fuse, fuse_ino_t parent, struct fs_name name);
 // The entry of a node in directories[0], as the kernel is told it: for how long it may be kept is noted.
 void request_entry(const struct request *request, struct node *node, const wire_entry *entry, uint8_t lease,
                    struct fuse_entry_param *ret_param);
+// Attributes of which the kernel is not told.
+void request_keep_attr(const struct request *request, const struct fs_attr *attr, uint8_t lease);
+// May the kernel keep the name in the directory? It is noted.
+bool request_keeps_name(const struct request *request, fuse_ino_t directory_id, uint8_t lease);
+// To a GETATTR or STATX: what the daemon keeps. False: the server is to be asked.
+bool request_answer_kept(fuse_req_t fuse, fuse_ino_t id);
+// To a LOOKUP: that there is no such name. False: the server is to be asked.
+bool request_answer_absent(fuse_req_t fuse, fuse_ino_t parent, struct fs_name name);
 
 // --- callers that do not wait any more ---
 
@@ -121,6 +124,9 @@ void requests_read_again(struct mount *mount, uint64_t node_id);
 // --- helpers of the operations ---
 
 void release_open(struct mount *mount, uint64_t open_id); // tells the server (fuse_open.c)
+// What a lookup is to hold (client/walks.h): an open id, or 0.
+uint64_t request_hold(fuse_req_t fuse);
+void request_held(struct request *request); // the server holds it
 
 static inline struct mount *mount_of(fuse_req_t fuse)
 {

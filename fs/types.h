@@ -50,6 +50,9 @@ struct fs_time {
 
 struct fs_time fs_time_from_ns(uint64_t ns);
 int fs_time_compare(struct fs_time a, struct fs_time b); // <0, 0, >0
+// relatime: does a read at `second` mark the access time? Only when the inode changed since it was last read,
+// or a day has passed.
+bool fs_reading_tells(struct fs_time atime, struct fs_time mtime, struct fs_time ctime, int64_t second);
 
 #define FS_BLOCKS_UNKNOWN UINT64_MAX
 

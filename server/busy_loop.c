@@ -2,6 +2,7 @@
 // See busy_loop.h. Invariant: timers are late by max_ns at most.
 #include "server/busy_loop.h"
 #include "fs/base/busy_poll.h"
+#include "fs/base/check.h"
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -48,29 +49,27 @@ static uint64_t look(struct busy_poll *busy, int events_fd, int delay_fd)
     return now_ns - start_ns;
 }
 
-static void run(const struct busy_loop *busy, int delay_fd)
+static void run(uv_loop_t *loop, uint64_t max_ns, int delay_fd)
 {
-    struct busy_poll poll = {.max_ns = busy->max_ns};
-    uv_loop_t *loop = busy->loop;
+    struct busy_poll busy = {.max_ns = max_ns};
     for (bool alive = true; alive;) {
-        bool waits = busy->awaited(busy->context) && uv_backend_timeout(loop) != 0;
-        uint64_t looked_ns = waits ? look(&poll, uv_backend_fd(loop), delay_fd) : 0;
+        bool waits = uv_backend_timeout(loop) != 0;
+        uint64_t looked_ns = waits ? look(&busy, uv_backend_fd(loop), delay_fd) : 0;
         uint64_t idle_ns = uv_metrics_idle_time(loop);
         alive = uv_run(loop, UV_RUN_ONCE);
         if (waits)
-            busy_poll_waited(&poll, looked_ns + uv_metrics_idle_time(loop) - idle_ns);
+            busy_poll_waited(&busy, looked_ns + uv_metrics_idle_time(loop) - idle_ns);
     }
 }
 
-void busy_loop_run(const struct busy_loop *busy)
+void busy_loop_run(uv_loop_t *loop, uint64_t max_ns)
 {
-    if (busy->max_ns == 0 || !has_processors()) {
-        uv_run(busy->loop, UV_RUN_DEFAULT);
+    if (max_ns == 0 || !has_processors()) {
+        uv_run(loop, UV_RUN_DEFAULT);
         return;
     }
     int delay_fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
-    uv_loop_configure(busy->loop, UV_METRICS_IDLE_TIME);
-    run(busy, delay_fd);
-    if (delay_fd >= 0)
-        close(delay_fd);
+    uv_loop_configure(loop, UV_METRICS_IDLE_TIME);
+    run(loop, max_ns, delay_fd);
+    closep(&delay_fd);
 }

@@ -4,19 +4,10 @@
 #ifndef BERTH_SERVER_BUSY_LOOP_H
 #define BERTH_SERVER_BUSY_LOOP_H
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
 
-struct busy_loop {
-    uv_loop_t *loop;
-    uint64_t max_ns; // longest look, 0 for none; none either where there is but one processor
-    // May an event come that soon?
-    bool (*awaited)(void *context);
-    void *context;
-};
-
-// As uv_run(UV_RUN_DEFAULT).
-void busy_loop_run(const struct busy_loop *busy);
+// As uv_run(UV_RUN_DEFAULT). max_ns: longest look, 0 for none; none either where there is but one processor.
+void busy_loop_run(uv_loop_t *loop, uint64_t max_ns);
 
 #endif

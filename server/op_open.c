@@ -43,11 +43,8 @@ int call_hold(struct call *call, uint64_t open_id, fs_ino ino)
     struct session_open *before = session_open_get(call->session, open_id);
     if (before && !call_is_hold(before->file))
         return -EEXIST;
-    if (before) { // the call is sent again, and may find another inode now
-        struct core_file *file = before->file;
-        open_forget(call->hosted, before);
-        core_release(call->core, file);
-    }
+    if (before) // the call is sent again, and may find another inode now
+        open_close(call->hosted, before);
     struct core_file *file;
     int result = check_open(call, open_id, 0);
     if (result == -EMFILE || result == -ENFILE)

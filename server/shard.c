@@ -81,21 +81,10 @@ static void on_timer(uv_timer_t *timer)
     shard_work(shard);
 }
 
-// A client that was just answered asks again at once, as a rule.
-static bool has_clients(void *context)
-{
-    struct shard *shard = context;
-    return !list_empty(&shard->clients);
-}
-
 static void run_thread(void *context)
 {
     struct shard *shard = context;
-    struct busy_loop busy = {.loop = &shard->loop,
-                             .max_ns = shard->options->busy_poll_us * NS_PER_US,
-                             .awaited = has_clients,
-                             .context = shard};
-    busy_loop_run(&busy);
+    busy_loop_run(&shard->loop, shard->options->busy_poll_us * NS_PER_US);
     fs_assert(uv_loop_close(&shard->loop) == 0);
     mailbox_post(shard->main, &shard->stopped, shard->on_stopped);
 }

@@ -27,15 +27,10 @@ void busy_poll_waited(struct busy_poll *busy, uint64_t waited_ns)
         widen(busy);
 }
 
-static void rest(struct busy_poll *busy, uint64_t now_ns)
+void busy_poll_disturbed(struct busy_poll *busy, uint64_t now_ns)
 {
     busy->window_ns = 0;
     busy->rest_until_ns = now_ns + REST_NS;
-}
-
-void busy_poll_disturbed(struct busy_poll *busy, uint64_t now_ns)
-{
-    rest(busy, now_ns);
 }
 
 bool busy_poll_wants_delay(const struct busy_poll *busy, uint64_t now_ns)
@@ -47,7 +42,7 @@ void busy_poll_delayed(struct busy_poll *busy, uint64_t now_ns, uint64_t delayed
 {
     uint64_t span_ns = now_ns - busy->sampled_ns;
     if (span_ns < STALE_NS && (delayed_ns - busy->delayed_ns) * DELAY_SHARE > span_ns)
-        rest(busy, now_ns);
+        busy_poll_disturbed(busy, now_ns);
     busy->sampled_ns = now_ns;
     busy->delayed_ns = delayed_ns;
 }

@@ -4,23 +4,19 @@
 #include "fs/core/permission.h"
 #include <errno.h>
 
-#define COUNTED_MAX      131072u // bytes
-#define RELATIME_SECONDS 86400   // an access time older than this is renewed by any read
+#define COUNTED_MAX 131072u // bytes
 
 void core_set_quiet(struct core *core, bool quiet)
 {
     core->quiet = quiet;
 }
 
-// relatime: only when the file changed since it was last read, or a day has passed.
 bool core_reading_tells(const struct core *core, const struct fs_attr *attr, uint32_t open_flags,
                         uint32_t in_seconds)
 {
     if (core->quiet || (open_flags & FS_OPEN_NOATIME))
         return false;
-    bool changed_since =
-        fs_time_compare(attr->atime, attr->mtime) <= 0 || fs_time_compare(attr->atime, attr->ctime) <= 0;
-    return changed_since || core_now(core).sec + in_seconds - attr->atime.sec >= RELATIME_SECONDS;
+    return fs_reading_tells(attr->atime, attr->mtime, attr->ctime, core_now(core).sec + in_seconds);
 }
 
 // Whatever prevents it (a full disk) does not make the read fail.

@@ -141,14 +141,14 @@ class Opens(Leases):
         c.open(self.file, 1)
         c.setlk(1, raw.lock(raw.FLOCK, raw.LOCK_READ, 0, raw.END, 1))
         self.closed(c, 1)
-        c.closed()
+        self.assertTrue(c.closed())
 
     def test_malformed_events(self):
         for op, body in (("closed", raw.blob(b"1234567")), ("closed", b""), ("closed", raw.blob(bytes(8)) + b"x"),
                          ("closed", raw.blob(bytes(8 * (INODES_MAX + 1)))), ("accessed", b"1234567"), ("accessed", bytes(9))):
             client = self.client(want_leases=1)
             client.send(raw.frame(raw.OPS[op], body=body))
-            client.closed()
+            self.assertTrue(client.closed())
 
     def test_a_small_file_comes_with_its_open(self):
         c = self.reader
